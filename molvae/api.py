@@ -1,0 +1,259 @@
+"""Use a trained model from Python: one object, one result per input, in order.
+
+In: SMILES or latents (N, D). Out: arrays, lists and DataFrames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Literal, overload
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from molvae.chem.properties import compute
+from molvae.chem.rejected import Rejected
+from molvae.data.vocabulary import Vocabulary
+from molvae.generate.checking import check as check_molecules
+from molvae.generate.known import load_known
+from molvae.generate.latents import decode_latents, encode_smiles
+from molvae.generate.molecules import sample
+from molvae.generate.reconstruction import reconstruct
+from molvae.generate.sampling import GREEDY, SamplingOptions
+from molvae.generate.wanted import PROPERTIES, Wanted
+from molvae.nn.checkpoint import LoadedModel, load_model, save_model
+from molvae.optimize.oracles import Oracle
+from molvae.optimize.result import Result
+from molvae.optimize.run import ProgressCallback, optimize
+
+
+class MolVAE:
+    """A trained model, ready to read, write and improve molecules.
+
+    Make one with `from_pretrained`. Every method gives one result per input, in the order given; a molecule that cannot
+    be read is a row of NaN and a reason, one that cannot be written is None.
+
+    >>> model = MolVAE.from_pretrained("runs/mine")  # doctest: +SKIP
+    >>> latents = model.encode(["CCO", "c1ccccc1"])  # doctest: +SKIP
+    >>> model.decode(latents)  # doctest: +SKIP
+    ['CCO', 'c1ccccc1']
+    >>> model.sample(1000, unique=True, seed=1).to_csv("new.csv", index=False)  # doctest: +SKIP
+    """
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        self.loaded = loaded
+
+    def __repr__(self) -> str:
+        return f"MolVAE({str(self.loaded.directory)!r}, latent_size={self.latent_size}, device={str(self.device)!r})"
+
+    @classmethod
+    def from_pretrained(cls, name_or_directory: str | Path | None = None, device: str = "auto") -> MolVAE:
+        """Load a model.
+
+        Args:
+            name_or_directory: a directory written by ``molvae train``, or the name of a shipped model; None takes the
+                default shipped model.
+            device: auto (a GPU when there is one), cpu, cuda, cuda:1 or mps.
+
+        Raises:
+            UnknownNameError: when there is no such model.
+            ModelFileError: when a file of it is missing or changed.
+            DeviceError: when the device is not there.
+        """
+        return cls(load_model(name_or_directory, device))
+
+    def save_pretrained(self, directory: str | Path, *, half: bool = False) -> None:
+        """Write the model to ``directory``, with its card, for `from_pretrained` on any machine.
+
+        Args:
+            directory: made when missing.
+            half: store weights in half precision, at half the size.
+
+        Raises:
+            OutputError: when it cannot be written.
+        """
+        card = self.loaded.directory / "README.md"
+        text = card.read_text("utf-8") if card.is_file() else None
+        model, vocabulary, config, facts = self.loaded.model, self.vocabulary, self.loaded.config, self.loaded.facts
+        save_model(Path(directory), model, vocabulary, config, facts, half=half, card=text)
+
+    @property
+    def latent_size(self) -> int:
+        """D, the number of latent dimensions."""
+        return self.loaded.model.latent
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The SELFIES tokens that the model reads and writes."""
+        return self.loaded.vocabulary
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.loaded.model.device
+
+    @overload
+    def encode(
+        self, smiles: Sequence[str], *, sampled: bool = ..., seed: int = ..., return_rejected: Literal[False] = ...
+    ) -> NDArray[np.float32]: ...
+
+    @overload
+    def encode(
+        self, smiles: Sequence[str], *, sampled: bool = ..., seed: int = ..., return_rejected: Literal[True]
+    ) -> tuple[NDArray[np.float32], list[Rejected | None]]: ...
+
+    def encode(
+        self, smiles: Sequence[str], *, sampled: bool = False, seed: int = 0, return_rejected: bool = False
+    ) -> NDArray[np.float32] | tuple[NDArray[np.float32], list[Rejected | None]]:
+        """Read molecules into latents. Stereo, charges, isotopes and salts are kept.
+
+        Args:
+            smiles: N SMILES.
+            sampled: draw from q(z|x) instead of taking its mean.
+            seed: of that draw.
+            return_rejected: return also why each molecule could not be read, None where it could.
+
+        Returns:
+            float32 array (N, D); a row of NaN for a molecule that cannot be read.
+
+        Raises:
+            InputError: when ``smiles`` is not a list of strings.
+        """
+        encoded = encode_smiles(self.loaded, smiles, sampled=sampled, seed=seed)
+        return (encoded.latents, encoded.rejected) if return_rejected else encoded.latents
+
+    def decode(self, latents: ArrayLike, *, options: SamplingOptions = GREEDY, seed: int = 0) -> list[str | None]:
+        """Write one molecule per latent.
+
+        Args:
+            latents: (N, D).
+            options: how tokens are chosen; the likeliest each time unless something else is asked for.
+            seed: of the choice, when there is one.
+
+        Returns:
+            N canonical SMILES; None, never "", where a latent decodes to nothing, to no molecule, or is not finite.
+
+        Raises:
+            InputError: when ``latents`` has another shape.
+        """
+        return [result.smiles for result in decode_latents(self.loaded, latents, options=options, seed=seed)]
+
+    def sample(
+        self,
+        n: int,
+        *,
+        temperature: float = 1.0,
+        greedy: bool = False,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        unique: bool = False,
+        not_in: Iterable[str] | Path = frozenset(),
+        properties: Sequence[str] = PROPERTIES,
+        alerts: bool = True,
+        keep_failed: bool = False,
+        prior_temperature: float = 1.0,
+        seed: int = 0,
+        batch_size: int | None = None,
+        workers: int | None = None,
+    ) -> pd.DataFrame:
+        """Generate ``n`` molecules; the same seed gives the same ones.
+
+        Args:
+            n: how many.
+            temperature, greedy, top_k, top_p: how tokens are chosen, see `SamplingOptions`.
+            unique: give each molecule once.
+            not_in: molecules that are not wanted: canonical SMILES, or the path of a dataset (its train split counts)
+                or of a file of SMILES.
+            properties, alerts, keep_failed, prior_temperature: see `molvae.generate.wanted.Wanted`.
+            seed: of all chance.
+            batch_size: molecules written at once; None takes what suits the device.
+            workers: processes for chemistry; None means every core.
+
+        Returns:
+            A table with smiles, state, nats, the properties and alerts; ``attrs["counts"]`` says what was drawn.
+
+        Raises:
+            InputError: when a number makes no sense, or ``not_in`` cannot be read.
+            UnknownNameError: when a property does not exist.
+        """
+        options = SamplingOptions(temperature, greedy, top_k, top_p)
+        known = load_known(Path(not_in)) if isinstance(not_in, str | Path) else frozenset(not_in)
+        wanted = Wanted(unique, known, properties, alerts, keep_failed, prior_temperature)
+        return sample(self.loaded, n, options, wanted, seed=seed, batch_size=batch_size, workers=workers)
+
+    def reconstruct(self, smiles: Sequence[str]) -> pd.DataFrame:
+        """Encode and decode molecules and compare: see `molvae.generate.reconstruction.reconstruct`.
+
+        Args:
+            smiles: N SMILES.
+
+        Returns:
+            N rows: input, canonical, output, match, state, detail, similarity.
+        """
+        return reconstruct(self.loaded, smiles)
+
+    def optimize(
+        self,
+        oracle: str | Callable[[list[str]], Sequence[float]] | Oracle,
+        starts: Sequence[str] = (),
+        *,
+        method: str = "cmaes",
+        budget: int = 500,
+        seed: int = 0,
+        minimize: bool = False,
+        min_similarity: float = 0.0,
+        directory: str | Path | None = None,
+        resume: bool = False,
+        progress: ProgressCallback | None = None,
+    ) -> Result:
+        """Search the latent space for molecules that score well: see `molvae.optimize.run.optimize`.
+
+        Args:
+            oracle: a name such as ``qed``, ``module:function``, or a function from a list of SMILES to scores.
+            starts: SMILES to set out from; none draws from the prior.
+            method: how to search.
+            budget: unique oracle calls allowed.
+            seed: of all chance.
+            minimize: look for low scores instead of high ones.
+            min_similarity: Tanimoto similarity to its start that a molecule must have.
+            directory: where to write the run; None writes nothing.
+            resume: continue the run in ``directory``.
+            progress: told after every batch.
+
+        Raises:
+            UnknownNameError: for an unknown oracle or method.
+            InputError: for settings out of range, or when no start can be encoded.
+            OracleError: when the oracle mostly fails.
+        """
+        return optimize(
+            self.loaded, oracle, starts, method, budget, seed, None if directory is None else Path(directory), progress,
+            minimize=minimize, min_similarity=min_similarity, resume=resume,
+        )  # fmt: skip
+
+    @staticmethod
+    def check(smiles: Sequence[str], *, alerts: bool = True) -> pd.DataFrame:
+        """Check molecules, one row each: see `molvae.generate.checking.check`.
+
+        >>> MolVAE.check(["OCC", ""])["state"].tolist()
+        ['ok', 'empty']
+        """
+        return check_molecules(smiles, alerts=alerts)
+
+    @staticmethod
+    def properties(smiles: Sequence[str], names: Sequence[str] = PROPERTIES) -> pd.DataFrame:
+        """Compute properties of molecules, one row each; NaN where a string is no molecule.
+
+        Args:
+            smiles: N SMILES.
+            names: keys of `molvae.chem.properties.PROPERTIES`.
+
+        Raises:
+            UnknownNameError: when a property does not exist.
+
+        >>> MolVAE.properties(["CCO"], ["tpsa"])["tpsa"].tolist()
+        [20.23]
+        """
+        return pd.DataFrame(compute(smiles, names), columns=list(names))

@@ -1,0 +1,1 @@
+"""Measure a model or a list of molecules by published protocols."""

@@ -1,0 +1,1 @@
+"""Strings and RDKit molecules. In: SMILES. Out: canonical SMILES, tokens, checks, numbers. Never imports torch."""

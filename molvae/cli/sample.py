@@ -1,0 +1,130 @@
+"""Verb ``molvae sample``: generate new molecules.
+
+In: a model. Out: a table of molecules, or a file of SMILES.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Annotated, Any, cast
+
+import typer
+
+from molvae.cli.options import (
+    Alerts,
+    BatchSize,
+    Device,
+    MaxLength,
+    Model,
+    Output,
+    Precision,
+    Seed,
+    Spreadsheet,
+    Temperature,
+    TopK,
+    TopP,
+    Workers,
+)
+
+Number = Annotated[int, typer.Option("-n", "--number", help="Molecules wanted.")]
+Greedy = Annotated[bool, typer.Option("--greedy", help="Take the likeliest token each time.")]
+Unique = Annotated[bool, typer.Option("--unique", help="Give each molecule once.")]
+NotIn = Annotated[
+    str | None,
+    typer.Option(
+        "--not-in", help="Leave out the train split of this DATASET, or the molecules of this file.", show_default=False
+    ),
+]
+Properties = Annotated[
+    str, typer.Option("--properties", help="Columns to compute, with commas between them; none computes none.")
+]
+KeepFailed = Annotated[
+    bool,
+    typer.Option("--keep-failed", help="Report also what is no molecule, with its state, instead of drawing again."),
+]
+PriorTemperature = Annotated[
+    float, typer.Option("--prior-temperature", help="Scales latents; below 1 more ordinary molecules.")
+]
+
+
+def command(
+    number: Number = 1000,
+    model: Model = None,
+    output: Output = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    temperature: Temperature = 1.0,
+    greedy: Greedy = False,
+    top_k: TopK = 0,
+    top_p: TopP = 1.0,
+    max_length: MaxLength = None,
+    unique: Unique = False,
+    not_in: NotIn = None,
+    properties: Properties = "logp,qed,sa,mol_weight,tpsa",
+    alerts: Alerts = True,
+    keep_failed: KeepFailed = False,
+    prior_temperature: PriorTemperature = 1.0,
+    precision: Precision = "auto",
+    batch_size: BatchSize = None,
+    workers: Workers = None,
+    spreadsheet: Spreadsheet = False,
+) -> None:
+    """Generate new molecules.
+
+    The table has the columns smiles, state, nats (-log p of what was written), the properties, and alerts. A .smi file
+    has the SMILES only. Empty strings and what RDKit refuses are drawn again and counted.
+    """
+    from molvae.cli.output import Destination
+    from molvae.errors import ConfigError
+    from molvae.generate.chemistry import check_counts
+    from molvae.generate.sampling import SamplingOptions
+    from molvae.generate.wanted import Wanted
+
+    destination = Destination(output)
+    bare = destination.suffix == ".smi"
+    if bare and keep_failed:
+        raise ConfigError(
+            "A .smi file cannot hold what is no molecule.", "Write a .csv file, or leave --keep-failed out."
+        )
+    options = SamplingOptions(temperature, greedy, top_k, top_p, max_length, cast(Any, precision))
+    names = tuple(name for name in properties.split(",") if name and name != "none")
+    wanted = Wanted(unique, frozenset(), names, alerts, keep_failed, prior_temperature)
+    check_counts(number, batch_size, workers)
+    _run(
+        destination, model, device, number, options, _lean(wanted, not_in, bare), seed, batch_size, workers, spreadsheet
+    )
+
+
+def _lean(wanted: Any, not_in: str | None, bare: bool) -> Any:
+    """Return ``wanted`` with the known molecules, and without the columns that a file of SMILES has no place for."""
+    from dataclasses import replace
+    from pathlib import Path
+
+    from molvae.generate.known import load_known
+
+    known = load_known(Path(not_in)) if not_in else frozenset()
+    return replace(wanted, novel_to=known, **({"properties": (), "alerts": False} if bare else {}))
+
+
+def _run(
+    destination: Any, model: str | None, device: str, number: int, options: Any, wanted: Any, seed: int,
+    batch_size: int | None, workers: int | None, spreadsheet: bool,
+) -> None:  # fmt: skip
+    from molvae.cli.progress import progress_bar
+    from molvae.generate.molecules import sample
+    from molvae.generate.wanted import shortfall
+    from molvae.nn.checkpoint import load_model
+
+    loaded = load_model(model, device)
+    with progress_bar("Sampling", number) as update, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        table = sample(
+            loaded, number, options, wanted, seed=seed, batch_size=batch_size, workers=workers, progress=update
+        )
+    destination.table(table, spreadsheet=spreadsheet)
+    counts = table.attrs["counts"]
+    parts = [f"{count:,} {name.replace('_', '-')}" for name, count in counts.items() if name != "drawn" and count]
+    destination.say(f"drawn {counts['drawn']:,}: {', '.join(parts) or 'nothing'}")
+    if not table.attrs["complete"]:
+        destination.say(f"warning: {shortfall(len(table), number, counts)}")
+    destination.finish(len(table))

@@ -1,0 +1,183 @@
+"""Generate molecules: latents, token ids, checked SMILES, a table.
+
+In: a `LoadedModel` and a number. Out: a DataFrame with smiles, state, nats, properties and alerts, one row a molecule.
+
+The device writes token ids while worker processes turn the ones before into molecules.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+
+import pandas as pd
+import torch
+
+from molvae.chem.parallel import cpu_count
+from molvae.generate.chemistry import Write, check_counts, write_all
+from molvae.generate.sampling import (
+    DEFAULT,
+    SamplingOptions,
+    Sequences,
+    decode_tokens,
+    default_batch_size,
+    draw_uniforms,
+    suggested_length,
+)
+from molvae.generate.wanted import ANY, Collector, Wanted, shortfall
+from molvae.nn.checkpoint import LoadedModel
+
+BLOCK = 64
+"""Latents drawn at a time. Chance is drawn block by block, so that neither the batch size, nor the workers, nor how
+many molecules are wanted change the molecules that come first."""
+
+GIVE_UP = 20
+"""Times the wanted number that are drawn at most, before saying that no more can be had."""
+
+
+@contextmanager
+def spare_threads(device: torch.device) -> Iterator[None]:
+    """Leave cores to the worker processes: torch's threads spin while they wait, and stall when a core is missing."""
+    before = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(max(1, min(before, cpu_count() // 4)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def resolve_length(loaded: LoadedModel, options: SamplingOptions) -> SamplingOptions:
+    """Return ``options`` with the length limit filled in from the longest molecule the model was trained on."""
+    if options.max_length is not None:
+        return options
+    longest = loaded.facts.get("max_tokens")
+    return replace(options, max_length=suggested_length(None if longest is None else int(longest)))
+
+
+def as_items(sequences: Sequences) -> list[tuple[tuple[int, ...], bool]]:
+    """Return one item for `Write` per row."""
+    return [(sequences.row(index), bool(sequences.finished[index])) for index in range(len(sequences))]
+
+
+class _Source:
+    """Draw latents and write token ids, block after block, from one generator."""
+
+    def __init__(
+        self, loaded: LoadedModel, options: SamplingOptions, seed: int, batch_size: int | None, scale: float
+    ) -> None:
+        self.model, self.options, self.scale = loaded.model, resolve_length(loaded, options), scale
+        self.generator = torch.Generator(loaded.model.device).manual_seed(seed)
+        size = batch_size or default_batch_size(loaded.model.device)
+        self.blocks_at_once = max(1, size // BLOCK)
+        self.nats: list[list[float]] = []
+
+    def chunks(self, blocks: int) -> Iterator[list[tuple[tuple[int, ...], bool]]]:
+        """Yield ``blocks`` chunks of `BLOCK` items and note their nats."""
+        for start in range(0, blocks, self.blocks_at_once):
+            sequences = self._write(min(self.blocks_at_once, blocks - start))
+            items, nats = as_items(sequences), sequences.nats.tolist()
+            for row in range(0, len(items), BLOCK):
+                self.nats.append(nats[row : row + BLOCK])
+                yield items[row : row + BLOCK]
+
+    @torch.inference_mode()
+    def _write(self, blocks: int) -> Sequences:
+        latents, chances = [], []
+        for _ in range(blocks):
+            latents.append(self.model.prior.sample(BLOCK, self.generator) * self.scale)
+            chances.append(draw_uniforms(BLOCK, self.options, self.options.max_length or 0, self.generator))
+        uniforms = [chance for chance in chances if chance is not None]
+        z = torch.cat(latents)
+        return decode_tokens(
+            self.model, z, self.model.unconditioned(len(z)), self.options, batch_size=len(z),
+            uniforms=torch.cat(uniforms) if uniforms else None,
+        )  # fmt: skip
+
+
+def sample(
+    loaded: LoadedModel,
+    n: int,
+    options: SamplingOptions = DEFAULT,
+    wanted: Wanted = ANY,
+    *,
+    seed: int = 0,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> pd.DataFrame:
+    """Generate ``n`` molecules from the model's prior.
+
+    What is no molecule is drawn again: an empty string, a sequence that did not end within the length limit, a string
+    that RDKit refuses. The same seed gives the same molecules, whatever the batch size and the number of workers, and
+    a longer run starts with those of a shorter one; another kind of processor may round, and so choose, otherwise.
+
+    Args:
+        loaded: the model.
+        n: rows wanted, 0 or more.
+        options: how tokens are chosen.
+        wanted: which molecules are kept and what is computed for them.
+        seed: of all chance.
+        batch_size: molecules written at once; None takes what suits the device.
+        workers: processes for chemistry; None means every core.
+        progress: called with the number of rows that are ready.
+
+    Returns:
+        A table with the columns smiles, state, nats (-log p of what was written, EOS included), the properties, and
+        alerts (names joined by "; "). ``attrs``: ``counts``, see `Counts`; ``complete``, whether there are ``n`` rows.
+
+    Warns:
+        UserWarning: when 20 draws per molecule wanted gave fewer than ``n``.
+
+    Raises:
+        InputError: when ``n`` is negative, or the batch size or the number of workers below 1.
+    """
+    check_counts(n=n, batch_size=batch_size, workers=workers)
+    collector = Collector(n, wanted)
+    source = _Source(loaded, options, seed, batch_size, wanted.prior_temperature)
+    write = Write(loaded.vocabulary, tuple(wanted.properties), wanted.alerts)
+    with spare_threads(loaded.model.device):
+        while collector.missing > 0 and collector.counts.drawn < GIVE_UP * n + 2 * BLOCK:
+            _round(source, collector, write, workers, progress)
+    if collector.missing:
+        warnings.warn(shortfall(len(collector.rows), n, asdict(collector.counts)), stacklevel=2)
+    return _table(collector, tuple(wanted.properties))
+
+
+def _round(
+    source: _Source, collector: Collector, write: Write, workers: int | None, progress: Callable[[int], None] | None
+) -> None:
+    """Draw as many blocks as the share of good molecules so far calls for."""
+    counts = collector.counts
+    share = max(len(collector.rows) / counts.drawn, 1 / GIVE_UP) if counts.drawn else 1.0
+    blocks = max(1, round(collector.missing / share / BLOCK + 0.499))
+    source.nats.clear()
+    written = write_all(write, source.chunks(blocks), blocks * BLOCK, workers)
+    for index, molecules in enumerate(written):
+        for molecule, nats in zip(molecules, source.nats[index], strict=True):
+            if collector.missing:
+                collector.add(molecule, nats)
+        if progress:
+            progress(len(collector.rows))
+
+
+def _table(collector: Collector, names: tuple[str, ...]) -> pd.DataFrame:
+    molecules = [molecule for molecule, _ in collector.rows]
+    blank = (float("nan"),) * len(names)
+    table = pd.DataFrame(
+        {
+            "smiles": pd.Series([molecule.smiles for molecule in molecules], dtype=object),
+            "state": pd.Series([molecule.state for molecule in molecules], dtype=object),
+            "nats": pd.Series([nats for _, nats in collector.rows], dtype="float64"),
+        }
+    )
+    for column, name in enumerate(names):
+        values = [(molecule.values or blank)[column] for molecule in molecules]
+        table[name] = pd.Series(values, dtype="float64")
+    if collector.wanted.alerts:
+        table["alerts"] = pd.Series(["; ".join(molecule.alerts) for molecule in molecules], dtype=object)
+    table.attrs["counts"] = asdict(collector.counts)
+    table.attrs["complete"] = not collector.missing
+    return table

@@ -1,0 +1,1 @@
+"""Tensors to distributions; never imports rdkit, selfies or pandas."""

@@ -1,0 +1,89 @@
+"""Put encoder, prior, decoder and property heads together.
+
+In: a `ModelConfig`, the vocabulary's size and the properties. Out: `SequenceVAE`, the one network of the package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from molvae.config import ModelConfig
+from molvae.data.dataset import PropertyInfo
+from molvae.data.scaler import Scaler
+from molvae.errors import UnknownNameError
+from molvae.nn.decoder import Decoder
+from molvae.nn.distributions import DiagonalNormal
+from molvae.nn.encoder import Encoder
+from molvae.nn.heads import PropertyHeads
+from molvae.nn.priors import Prior, StandardNormal
+
+
+class SequenceVAE(nn.Module):
+    """GRU encoder q(z|x), prior p(z), GRU decoder p(x|z,c), property heads on z.
+
+    Args:
+        config: sizes, and which properties condition the decoder or are predicted.
+        vocab_size: V, specials included.
+        properties: statistics of the P properties that batches carry, in their order.
+
+    Raises:
+        UnknownNameError: when the config names a property that is not among ``properties``.
+    """
+
+    def __init__(self, config: ModelConfig, vocab_size: int, properties: Sequence[PropertyInfo] = ()) -> None:
+        super().__init__()
+        self.config, self.vocab_size = config, vocab_size
+        self.property_info = tuple(properties)
+        self.scaler = Scaler(properties)
+        names = [info.name for info in properties]
+        self.condition_names = list(config.condition_on)
+        self.predict_names = names if config.predict == "all" else list(config.predict)
+        self._condition_columns = [_column(name, names) for name in self.condition_names]
+        self._predict_columns = [_column(name, names) for name in self.predict_names]
+        self.encoder = Encoder(config, vocab_size)
+        self.decoder = Decoder(config, vocab_size, 2 * len(self.condition_names))
+        self.heads = PropertyHeads(config.latent, config.head_hidden, len(self.predict_names))
+        self.prior: Prior = StandardNormal(config.latent)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights live."""
+        return self.decoder.embedding.weight.device
+
+    @property
+    def latent(self) -> int:
+        """D."""
+        return self.config.latent
+
+    def encode(self, tokens: torch.Tensor, lengths: torch.Tensor) -> DiagonalNormal:
+        """Return q(z|x) over (B, D) for ``tokens`` (B, T) int64 with BOS and EOS and their ``lengths`` (B,)."""
+        posterior: DiagonalNormal = self.encoder(tokens, lengths)
+        return posterior
+
+    def condition(self, properties: torch.Tensor) -> torch.Tensor:
+        """Return the decoder's condition (B, 2 C): standardised values, 0 where unknown, and 1 where known.
+
+        Args:
+            properties: (B, P) in the properties' own units, NaN where unknown.
+        """
+        values = self.scaler.scale(properties)[:, self._condition_columns] if self.condition_names else properties[:, :0]
+        return torch.cat([values.nan_to_num(0.0), (~values.isnan()).float()], dim=1)
+
+    def unconditioned(self, count: int) -> torch.Tensor:
+        """Return the condition (count, 2 C) that says nothing is known."""
+        return torch.zeros((count, 2 * len(self.condition_names)), device=self.device)
+
+    def targets(self, properties: torch.Tensor) -> torch.Tensor:
+        """Return what the heads should predict, standardised, (B, P'), NaN where missing."""
+        return self.scaler.scale(properties)[:, self._predict_columns] if self.predict_names else properties[:, :0]
+
+
+def _column(name: str, names: list[str]) -> int:
+    if name not in names:
+        raise UnknownNameError(
+            f"The dataset has no property {name!r}.", f"It has: {', '.join(names) or 'none'}; or prepare it with more."
+        )
+    return names.index(name)

@@ -1,0 +1,1 @@
+"""One training loss from small pieces, chosen as a row of a table."""

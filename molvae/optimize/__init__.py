@@ -1,0 +1,1 @@
+"""Search in latent space for molecules that score well."""

@@ -1,0 +1,211 @@
+"""Name what molecules are scored by.
+
+In: a name: ``qed``, ``similarity:SMILES``, ``module:function``. Out: an `Oracle`, a function from SMILES to scores.
+
+A search maximises what its oracle returns, whatever it is; ``--minimize`` turns that round.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
+
+from rdkit import Chem
+
+from molvae.chem.fingerprints import morgan, tanimoto
+from molvae.chem.parallel import map_items
+from molvae.chem.properties import PROPERTIES, logp, sa_score
+from molvae.chem.rejected import Rejected
+from molvae.chem.standardize import read, standardize
+from molvae.errors import InputError, UnknownNameError
+from molvae.optimize.process import SPEC, ProcessOracle
+
+SIMILARITY = "similarity:"
+
+
+class Oracle(Protocol):
+    """What scores molecules.
+
+    Attributes:
+        name: for people.
+        identity: what the journal records; two oracles of one identity give the same scores.
+        problem: the last thing that went wrong, one line, "" while all is well.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def identity(self) -> str: ...
+
+    @property
+    def problem(self) -> str: ...
+
+    def __call__(self, smiles: list[str]) -> list[float]:
+        """Return one score per molecule, in order; NaN where there is none."""
+
+
+def logp_minus_sa(mol: Chem.Mol) -> float:
+    """Return logP - SA, unscaled: the second column of JT-VAE's 800 molecules for constrained optimisation.
+
+    Source: Jin et al. 2018, https://arxiv.org/abs/1802.04364
+    """
+    return logp(mol) - sa_score(mol)
+
+
+def penalized_logp(mol: Chem.Mol) -> float:
+    """Return logP - SA - (atoms of the largest ring beyond six), each part standardised over ZINC250k, then summed.
+
+    The ring part uses RDKit's smallest set of smallest rings. Constants: mean and standard deviation of the three parts
+    over ZINC250k as published with GCPN and used since by MolDQN, LIMO and others; they scale SA and the ring part as
+    negative numbers.
+
+    Source: You et al. 2018, https://arxiv.org/abs/1806.02473; first used by Gomez-Bombarelli et al. 2018.
+    """
+    largest = max((len(ring) for ring in mol.GetRingInfo().AtomRings()), default=0)
+    parts = (
+        (logp(mol) - 2.4570953396190123) / 1.434324401111988,
+        (-sa_score(mol) + 3.0525811293166134) / 0.8335207024513095,
+        (-max(largest - 6, 0) + 0.0485696876403053) / 0.2860212110245455,
+    )
+    return sum(parts)
+
+
+def negative_sa(mol: Chem.Mol) -> float:
+    """Return SA with its sign turned, so that easier molecules score higher."""
+    return -sa_score(mol)
+
+
+ORACLES: dict[str, Callable[[Chem.Mol], float]] = {
+    **PROPERTIES,
+    "neg_sa": negative_sa,
+    "plogp": penalized_logp,
+    "logp_sa": logp_minus_sa,
+}
+"""Name to function of a molecule. Mind that ``sa`` as it is grows with difficulty: maximise ``neg_sa`` instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class _ScoreOne:
+    name: str
+
+    def __call__(self, smiles: str) -> float:
+        mol = read(smiles)
+        return math.nan if isinstance(mol, Rejected) else float(ORACLES[self.name](mol))
+
+
+@dataclass(frozen=True)
+class NamedOracle:
+    """A row of `ORACLES`. RDKit computes it in this process; a molecule it fails on gets NaN.
+
+    >>> NamedOracle("hbd")(["CCO", "C("])
+    [1.0, nan]
+    """
+
+    name: str
+    problem: str = ""
+
+    @property
+    def identity(self) -> str:
+        """What the journal records."""
+        return self.name
+
+    def __call__(self, smiles: list[str]) -> list[float]:
+        """Return one value per molecule."""
+        rows = map_items(_ScoreOne(self.name), smiles)
+        return [math.nan if isinstance(row, Rejected) else row for row in rows]
+
+
+@dataclass(frozen=True)
+class SimilarityOracle:
+    """Tanimoto similarity to one molecule: Morgan fingerprints, radius 2, 2,048 bits.
+
+    Raises:
+        InputError: when ``reference`` is not a molecule.
+
+    >>> SimilarityOracle("OCC")(["CCO"])
+    [1.0]
+    """
+
+    reference: str
+    problem: str = ""
+
+    def __post_init__(self) -> None:
+        molecule = standardize(self.reference)
+        if isinstance(molecule, Rejected):
+            raise InputError(f"similarity needs a molecule, and {self.reference!r} is not one ({molecule.reason}).",
+                             "Give similarity:SMILES.")  # fmt: skip
+        object.__setattr__(self, "reference", molecule.smiles)
+
+    @property
+    def name(self) -> str:
+        """The oracle as it is written on the command line."""
+        return f"{SIMILARITY}{self.reference}"
+
+    @property
+    def identity(self) -> str:
+        """What the journal records."""
+        return self.name
+
+    def __call__(self, smiles: list[str]) -> list[float]:
+        """Return one similarity per molecule, 0 to 1."""
+        return [float(value) for value in tanimoto(morgan(smiles), morgan([self.reference]))[:, 0]]
+
+
+@dataclass
+class FunctionOracle:
+    """A Python function scored in this process, for use from Python; the command line uses `ProcessOracle`."""
+
+    function: Callable[[list[str]], Sequence[float]]
+    name: str = ""
+    problem: str = field(default="", init=False)
+
+    def __post_init__(self) -> None:
+        self.name = self.name or getattr(self.function, "__qualname__", type(self.function).__name__)
+
+    @property
+    def identity(self) -> str:
+        """What the journal records."""
+        return f"python:{self.name}"
+
+    def __call__(self, smiles: list[str]) -> list[float]:
+        """Return what the function returns, unchecked: `BudgetedOracle` does that."""
+        return cast("list[float]", self.function(smiles))
+
+
+def find_oracle(given: str | Callable[[list[str]], Sequence[float]] | Oracle, timeout: float = 300.0) -> Oracle:
+    """Return the oracle of a name, a ``similarity:SMILES``, a ``module:function`` or a Python function.
+
+    Args:
+        given: the name; a function is wrapped, an `Oracle` is returned as it is.
+        timeout: seconds per batch for ``module:function``, which runs in its own process.
+
+    Raises:
+        UnknownNameError: when there is no oracle, module or function of that name.
+        InputError: when ``similarity:`` is not followed by a molecule, or the time limit is not positive.
+        OracleError: when the module cannot be imported.
+    """
+    if not isinstance(given, str):
+        return _as_oracle(given)
+    if given in ORACLES:
+        return NamedOracle(given)
+    if given.startswith(SIMILARITY):
+        return SimilarityOracle(given.removeprefix(SIMILARITY))
+    if SPEC.fullmatch(given):
+        if not timeout > 0:
+            raise InputError(f"A time limit of {timeout:g} s is not positive.", "Give seconds, such as --timeout 300.")
+        return ProcessOracle(given, timeout)
+    near = difflib.get_close_matches(given, ORACLES, n=1)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    names = ", ".join([*ORACLES, f"{SIMILARITY}SMILES", "module:function"])
+    raise UnknownNameError(f"There is no oracle {given!r}.", f"{hint}Known: {names}.")
+
+
+def _as_oracle(given: Any) -> Oracle:
+    if all(hasattr(given, name) for name in ("name", "identity", "problem")):
+        oracle: Oracle = given
+        return oracle
+    return FunctionOracle(given)

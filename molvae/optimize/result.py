@@ -1,0 +1,139 @@
+"""Turn the calls of a search into tables and files.
+
+In: calls with their parents. Out: `Result`; molecules.csv, best.csv and run.json in the run's directory.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from molvae.chem.fingerprints import morgan, tanimoto
+from molvae.files import write_json, write_with
+
+TOP = 100
+JOURNAL, MOLECULES, BEST, RUN = "journal.jsonl", "molecules.csv", "best.csv", "run.json"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A molecule that was scored.
+
+    Attributes:
+        step: number of the call, from 1.
+        smiles: canonical SMILES.
+        parent: the molecule it was made from, "" for a start.
+        start: the start it descends from, "" for a start.
+        score: the oracle's own value, NaN = failed.
+    """
+
+    step: int
+    smiles: str
+    parent: str
+    start: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a search found.
+
+    Attributes:
+        best: the best molecule of each start and the `TOP` best of all: smiles, score, parent, parent_score,
+            similarity (Tanimoto to the parent, Morgan radius 2, 2,048 bits), best_of_parent; best first. A parent here
+            is the start that a molecule descends from; starts have none.
+        molecules: every molecule scored, in the order of the calls: step, smiles, parent, score (NaN = failed).
+        starts: the start molecules: input, smiles, decoded, exact (decodes to itself), problem, score.
+        n_calls: unique oracle calls used.
+        stopped: why it ended: "budget", "nothing new", or the name of a signal.
+        files: what was written.
+    """
+
+    best: pd.DataFrame
+    molecules: pd.DataFrame
+    starts: pd.DataFrame
+    n_calls: int
+    stopped: str
+    files: list[Path] = field(default_factory=list)
+
+
+def molecules_table(found: list[Found]) -> pd.DataFrame:
+    """Return one row per call: step, smiles, parent, score."""
+    rows = [(one.step, one.smiles, one.parent, one.score) for one in found]
+    return pd.DataFrame(rows, columns=["step", "smiles", "parent", "score"])
+
+
+def best_table(found: list[Found], minimize: bool) -> pd.DataFrame:
+    """Return the best molecule of each start and the `TOP` best of all, best first (see `Result`)."""
+    sign = -1.0 if minimize else 1.0
+    scores = {one.smiles: one.score for one in found}
+    ranked = sorted((one for one in found if not math.isnan(one.score)), key=lambda one: (-sign * one.score, one.step))
+    kept, heads = ranked[:TOP], {}
+    for one in ranked:
+        if one.start and one.start not in heads:
+            heads[one.start] = one.smiles
+    listed = {one.smiles for one in kept}
+    kept += [one for one in ranked if one.smiles not in listed and heads.get(one.start) == one.smiles]
+    return pd.DataFrame(
+        {
+            "smiles": pd.Series([one.smiles for one in kept], dtype=object),
+            "score": pd.Series([one.score for one in kept], dtype=float),
+            "parent": pd.Series([one.start for one in kept], dtype=object),
+            "parent_score": pd.Series([scores.get(one.start, math.nan) for one in kept], dtype=float),
+            "similarity": pd.Series(_similarities(kept), dtype=float),
+            "best_of_parent": pd.Series([heads.get(one.start) == one.smiles for one in kept], dtype=bool),
+        }
+    )
+
+
+def _similarities(kept: list[Found]) -> list[float]:
+    names = sorted({name for one in kept for name in (one.smiles, one.start) if name})
+    bits = morgan(names)
+    place = {name: row for row, name in enumerate(names)}
+    values = []
+    for one in kept:
+        pair = bits[[place[one.smiles]]], bits[[place[one.start]]] if one.start else None
+        values.append(math.nan if pair[1] is None else round(float(tanimoto(pair[0], pair[1])[0, 0]), 6))
+    return values
+
+
+def top_mean(scores: list[float], n: int, minimize: bool) -> float:
+    """Return the mean of the ``n`` best scores, NaN when there is none.
+
+    >>> top_mean([1.0, 3.0, float("nan"), 2.0], 2, minimize=False)
+    2.5
+    """
+    finite = sorted((score for score in scores if not math.isnan(score)), reverse=not minimize)[:n]
+    return float(np.mean(finite)) if finite else math.nan
+
+
+def write_tables(directory: Path, result: Result) -> None:
+    """Write molecules.csv and best.csv; a failed score is an empty cell.
+
+    Raises:
+        OutputError: when a file cannot be written.
+    """
+    write_with(directory / MOLECULES, lambda path: result.molecules.to_csv(path, index=False) and None)
+    write_with(directory / BEST, lambda path: result.best.to_csv(path, index=False) and None)
+
+
+def write_facts(directory: Path, facts: dict[str, Any]) -> None:
+    """Write run.json; a number that is not finite becomes null."""
+    write_json(directory / RUN, _plain(facts))
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case dict():
+            return {str(key): _plain(entry) for key, entry in value.items()}
+        case list() | tuple():
+            return [_plain(entry) for entry in value]
+        case float():
+            return value if math.isfinite(value) else None
+        case _:
+            return value

@@ -1,0 +1,197 @@
+"""Search: propose, decode, score, tell, until the budget is spent or something else ends it.
+
+In: a `LatentSpace`, a `BudgetedOracle`, `Settings`. Out: calls with their parents, as a `Result`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from molvae.chem.fingerprints import morgan, tanimoto
+from molvae.errors import InputError
+from molvae.optimize.budget import BudgetedOracle
+from molvae.optimize.interrupt import Interrupted, Stopper
+from molvae.optimize.method import Method, Proposal, Starts
+from molvae.optimize.registry import find_method
+from molvae.optimize.result import Found, Result, best_table, molecules_table, top_mean
+from molvae.optimize.space import LatentSpace
+from molvae.optimize.starts import START_COLUMNS, Start, drawn_starts, given_starts
+
+DRAWN = 32
+"""Molecules drawn from the prior, and scored, when none are given."""
+
+DRAWN_KEPT = 8
+"""Of these, so many of the best are searched from."""
+
+PATIENCE = 200
+"""Proposals in a row without one new molecule after which a search ends."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a search is; scores are the oracle's own, NaN while there is none."""
+
+    n_calls: int
+    budget: int
+    best: float
+    top10: float
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the course of a search, together with the model, the oracle and the starts.
+
+    Raises:
+        InputError: when a value is out of range.
+        UnknownNameError: when there is no such method.
+    """
+
+    method: str = "cmaes"
+    budget: int = 500
+    seed: int = 0
+    minimize: bool = False
+    min_similarity: float = 0.0
+
+    def __post_init__(self) -> None:
+        find_method(self.method)
+        if self.budget < 1:
+            raise InputError(f"A budget of {self.budget} calls is not positive.", "Give --budget 1 or more.")
+        if not 0 <= self.min_similarity <= 1:
+            raise InputError(f"A similarity of {self.min_similarity:g} does not exist.", "Give a value from 0 to 1.")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"A seed of {self.seed} cannot be used.", "Give --seed 0 or more.")
+
+
+def _generators(seed: int) -> list[np.random.Generator]:
+    """Return one generator for the starts and one for the method."""
+    return np.random.default_rng(seed).spawn(2)
+
+
+def find_starts(space: LatentSpace, given: Sequence[str], settings: Settings) -> list[Start]:
+    """Return the user's molecules as starts, or draws from the prior when there are none; asks no oracle.
+
+    Raises:
+        InputError: when there are no usable starts, or more than the budget pays for.
+    """
+    if given:
+        starts = given_starts(space, given)
+    else:
+        # Cut, not drawn fewer, so that a run resumed with a larger budget takes the same course.
+        starts = drawn_starts(space, DRAWN, _generators(settings.seed)[0])[: settings.budget]
+    usable = sum(not start.problem for start in starts)
+    if usable > settings.budget:
+        raise InputError(
+            f"{usable} start molecules need more calls than the budget of {settings.budget}.",
+            "Raise --budget or give fewer molecules.",
+        )
+    return starts
+
+
+class Search:
+    """The state of one search and its steps: `go`, then `result`."""
+
+    def __init__(
+        self, space: LatentSpace, oracle: BudgetedOracle, starts: list[Start], settings: Settings,
+        progress: ProgressCallback | None = None,
+    ) -> None:  # fmt: skip
+        self.space, self.oracle, self.starts, self.settings, self.progress = space, oracle, starts, settings, progress
+        self.sign = -1.0 if settings.minimize else 1.0
+        self.found: list[Found] = []
+        self.n_proposed = self.n_empty = self.n_dissimilar = 0
+
+    def begin(self) -> Method:
+        """Score the starts and return the method, ready to search from them."""
+        usable = [start for start in self.starts if not start.problem]
+        try:
+            for start, score in zip(usable, self.oracle.score([start.smiles for start in usable]), strict=True):
+                start.score = float(score)
+        finally:
+            self.record([""] * len(self.oracle.calls), [""] * len(self.oracle.calls))
+        if not any(start.given for start in usable):
+            usable.sort(key=lambda start: math.inf if math.isnan(start.score) else -self.sign * start.score)
+            usable = usable[:DRAWN_KEPT]
+        starts = Starts(
+            tuple(start.smiles for start in usable), np.array([start.mean for start in usable]),
+            np.array([start.std for start in usable]), self.sign * np.array([start.score for start in usable]),
+        )  # fmt: skip
+        self._bits = morgan(starts.smiles)
+        self._names = starts.smiles
+        return find_method(self.settings.method)(self.space, starts, _generators(self.settings.seed)[1])
+
+    def record(self, parents: Sequence[str], starts: Sequence[str]) -> None:
+        """Note the calls that are new, with a parent and a start for each."""
+        new = self.oracle.calls[len(self.found) :]
+        for call, parent, start in zip(new, parents, starts, strict=True):
+            self.found.append(Found(call.number, call.smiles, parent, start, call.score))
+        if self.progress is not None:
+            scores = [one.score for one in self.found]
+            minimize = self.settings.minimize
+            best, top = top_mean(scores, 1, minimize), top_mean(scores, 10, minimize)
+            self.progress(Progress(self.oracle.n_calls, self.oracle.budget, best, top))
+
+    def step(self, method: Method) -> int:
+        """Make one round of proposals and return how many calls it took."""
+        proposal = method.ask(method.batch)
+        smiles = self.space.decode(proposal.latents)
+        allowed = self._allowed(proposal, smiles)
+        self.n_proposed += len(smiles)
+        self.n_empty += smiles.count("")
+        before = self.oracle.n_calls
+        paid = [one if fine else "" for one, fine in zip(smiles, allowed, strict=True)]
+        try:
+            scores = self.oracle.score(paid)
+        finally:
+            first = {one: row for row, one in reversed(list(enumerate(paid))) if one}
+            rows = [first[call.smiles] for call in self.oracle.calls[before:]]
+            self.record([proposal.parents[row] for row in rows], [self._names[proposal.starts[row]] for row in rows])
+        method.tell(proposal, smiles, self.sign * np.where(allowed, scores, np.nan))
+        return self.oracle.n_calls - before
+
+    def _allowed(self, proposal: Proposal, smiles: list[str]) -> NDArray[np.bool_]:
+        """Say which of n molecules are as similar to their start as the settings ask, (n,) bool."""
+        allowed = np.array([bool(one) for one in smiles], dtype=bool)
+        if self.settings.min_similarity > 0:
+            bits = morgan(smiles)
+            for row in np.flatnonzero(allowed):
+                start = proposal.starts[row]
+                near = tanimoto(bits[row : row + 1], self._bits[start : start + 1])[0, 0]
+                allowed[row] = near >= self.settings.min_similarity
+                self.n_dissimilar += not allowed[row]
+        return allowed
+
+    def go(self, stopper: Stopper) -> str:
+        """Search until something ends it, and return what did."""
+        try:
+            method = self.begin()
+            idle = 0
+            while self.oracle.left and not stopper.requested:
+                idle = 0 if self.step(method) else idle + 1
+                if idle >= PATIENCE:
+                    return "nothing new"
+        except Interrupted:
+            return stopper.requested
+        return stopper.requested or "budget"
+
+    def result(self, stopped: str) -> Result:
+        """Return the tables of what was found so far."""
+        starts = pd.DataFrame([start.facts() for start in self.starts], columns=list(START_COLUMNS))
+        best = best_table(self.found, self.settings.minimize)
+        return Result(best, molecules_table(self.found), starts, self.oracle.n_calls, stopped)
+
+    def counts(self) -> dict[str, int]:
+        """Return how often what happened."""
+        return {
+            "calls": self.oracle.n_calls, "failed": self.oracle.n_failed, "replayed": self.oracle.n_replayed,
+            "proposed": self.n_proposed, "no_molecule": self.n_empty, "dissimilar": self.n_dissimilar,
+            "starts": len(self.starts), "starts_exact": sum(start.exact for start in self.starts),
+            "starts_unusable": sum(bool(start.problem) for start in self.starts),
+        }  # fmt: skip

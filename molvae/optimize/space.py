@@ -1,0 +1,112 @@
+"""Show a model to a search as a space of points that stand for molecules.
+
+In: a `LoadedModel`. Out: molecules as points with a width, points as canonical SMILES, random points.
+Shapes: N molecules or points, D latent dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from molvae.chem.parallel import map_items
+from molvae.chem.rejected import Rejected
+from molvae.data.batch import collate
+from molvae.generate.chemistry import Read, Readable
+from molvae.generate.latents import decode_latents
+from molvae.nn.checkpoint import LoadedModel
+
+_CHUNK = 128
+_NARROWEST = 1e-3
+
+
+@dataclass(frozen=True)
+class Codes:
+    """N molecules as q(z|x).
+
+    Attributes:
+        mean: (N, D) float64, a row of NaN where the molecule cannot be encoded.
+        std: (N, D) float64, above 0; NaN likewise.
+        problems: N texts, "" where all is well, else why the molecule cannot be encoded.
+    """
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    problems: tuple[str, ...]
+
+
+class LatentSpace(Protocol):
+    """All that a search knows of a model."""
+
+    @property
+    def dimension(self) -> int:
+        """D."""
+
+    def encode(self, smiles: Sequence[str]) -> Codes:
+        """Return where N molecules lie and how wide each one's neighbourhood is."""
+
+    def decode(self, latents: NDArray[np.float64]) -> list[str]:
+        """Return the canonical SMILES at each of ``latents`` (N, D), "" where there is no molecule; always the same."""
+
+    def sample(self, n: int, generator: np.random.Generator) -> NDArray[np.float64]:
+        """Draw (n, D) points from the prior."""
+
+
+class ModelSpace:
+    """The latent space of a trained model, decoded greedily.
+
+    Args:
+        loaded: the model.
+    """
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        self._loaded = loaded
+
+    @property
+    def dimension(self) -> int:
+        """D."""
+        return self._loaded.model.latent
+
+    @torch.inference_mode()
+    def encode(self, smiles: Sequence[str]) -> Codes:
+        """Encode N molecules.
+
+        Returns:
+            mean and std (N, D), a row of NaN for a molecule that the model cannot read, and why.
+        """
+        read = map_items(Read(self._loaded.vocabulary), smiles)
+        mean = np.full((len(read), self.dimension), np.nan)
+        std = mean.copy()
+        rows = [row for row, result in enumerate(read) if isinstance(result, Readable)]
+        for start in range(0, len(rows), _CHUNK):
+            part = rows[start : start + _CHUNK]
+            sequences: list[NDArray[np.integer]] = [np.array(read[row].token_ids, dtype=np.int64) for row in part]
+            batch = collate(sequences).to(self._loaded.model.device)
+            posterior = self._loaded.model.encode(batch.tokens, batch.lengths)
+            mean[part] = posterior.mean.cpu().double().numpy()
+            std[part] = posterior.log_std.exp().clamp_min(_NARROWEST).cpu().double().numpy()
+        return Codes(mean, std, tuple(_problem(result) for result in read))
+
+    def decode(self, latents: NDArray[np.float64]) -> list[str]:
+        """Decode ``latents`` (N, D) greedily to canonical SMILES, "" where there is no molecule."""
+        smiles: list[str] = []
+        for start in range(0, len(latents), _CHUNK):
+            smiles += [row.smiles or "" for row in decode_latents(self._loaded, latents[start : start + _CHUNK])]
+        return smiles
+
+    @torch.inference_mode()
+    def sample(self, n: int, generator: np.random.Generator) -> NDArray[np.float64]:
+        """Draw (n, D) points from the model's prior."""
+        device = self._loaded.model.device
+        chance = torch.Generator(device).manual_seed(int(generator.integers(2**62)))
+        drawn: NDArray[np.float64] = self._loaded.model.prior.sample(n, chance).cpu().double().numpy()
+        return drawn
+
+
+def _problem(result: Readable | Rejected) -> str:
+    return "" if isinstance(result, Readable) else f"{result.reason} {result.detail}".strip()

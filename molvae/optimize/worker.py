@@ -1,0 +1,171 @@
+"""Run a user's function in a process of its own and pass lists of SMILES and scores over a socket, as JSON lines.
+
+In: a file descriptor and ``module:function`` on the command line. Out: one JSON line per request on that descriptor.
+
+`molvae.optimize.process` starts this file by its path. It imports nothing of the package, so that it starts fast and
+so that the user's module meets a clean interpreter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import json
+import math
+import numbers
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+MAX_SCORE = 1e30
+"""A larger absolute value is taken for a mistake, not for a score."""
+
+_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
+
+
+class NotScoresError(ValueError):
+    """What a function returned is not a list of one score per molecule."""
+
+
+def read_scores(answer: Any, n: int) -> list[float | None]:
+    """Return one float per molecule, None where a value is not a usable score.
+
+    Usable are finite real numbers up to `MAX_SCORE`, of Python, numpy or torch; a string is not, even one of digits.
+
+    Args:
+        answer: what the function returned.
+        n: how many molecules it was given.
+
+    Raises:
+        NotScoresError: when the answer is not a list of ``n`` entries.
+
+    >>> read_scores([1, 0.5, "2", None, float("nan"), 1j], 6)
+    [1.0, 0.5, None, None, None, None]
+    """
+    listed = hasattr(answer, "__len__") and hasattr(answer, "__iter__")
+    if not listed or isinstance(answer, str | bytes | dict | set):
+        raise NotScoresError(f"returned {type(answer).__name__}, not a list of numbers")
+    if len(answer) != n:
+        raise NotScoresError(f"returned {len(answer)} values for {n} molecules")
+    return [_score(value) for value in answer]
+
+
+def _score(value: Any) -> float | None:
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
+        value = value.item()
+    if not isinstance(value, numbers.Real):
+        return None
+    try:
+        score = float(value)
+    except (OverflowError, ValueError, TypeError):
+        return None
+    return score if math.isfinite(score) and abs(score) <= MAX_SCORE else None
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception as one line with the place where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({os.path.basename(frames[-1].filename)} line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}{place}"
+
+
+def find_function(spec: str) -> Callable[[list[str]], Any]:
+    """Import ``module:function``, looking in the working directory first.
+
+    Raises:
+        LookupError: when there is no such module or no such function in it, or it cannot be called.
+    """
+    module_name, _, path = spec.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
+            raise LookupError(f"There is no module {module_name!r} here or among the installed packages.") from error
+        raise
+    for name in path.split("."):
+        if not hasattr(found, name):
+            raise LookupError(f"The module {module_name!r} has no {path!r}.")
+        found = getattr(found, name)
+    if not callable(found):
+        raise LookupError(f"{spec} is a {type(found).__name__}, not a function.")
+    function: Callable[[list[str]], Any] = found
+    return function
+
+
+def _die_with_parent(channel: socket.socket) -> None:
+    """End this process and its children when the parent is gone, even while the user's function hangs."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as handle:
+        # When memory runs out the kernel should take this process, not the run.
+        handle.write("1000")
+    poll = select.poll()
+    poll.register(channel, select.POLLRDHUP)
+
+    def watch() -> None:
+        poll.poll()
+        _end_group()
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _end_group() -> None:
+    if os.getpgid(0) == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(0)
+
+
+def answer(
+    function: Callable[[list[str]], Any], smiles: list[str], passing: tuple[type[BaseException], ...] = ()
+) -> dict[str, Any]:
+    """Ask a function and return ``{"scores": ...}`` or ``{"error": one line}``; ``passing`` exceptions go through.
+
+    >>> answer(lambda smiles: 1 / 0, ["C"])["error"].partition(" (")[0]
+    'ZeroDivisionError: division by zero'
+    """
+    try:
+        return {"scores": read_scores(function(list(smiles)), len(smiles))}
+    except passing:
+        raise
+    except NotScoresError as error:
+        return {"error": str(error)}
+    except (Exception, SystemExit) as error:  # the oracle boundary: whatever the user's function raises is an answer
+        return {"error": describe(error)}
+
+
+def serve(channel: socket.socket, spec: str) -> None:
+    """Import the function, say whether that worked, and answer requests until the parent hangs up."""
+
+    def send(message: dict[str, Any]) -> None:
+        channel.sendall(json.dumps(message, allow_nan=False).encode() + b"\n")
+
+    try:
+        function = find_function(spec)
+    except LookupError as error:
+        send({"unknown": str(error.args[0]) if error.args else describe(error)})
+        return
+    except (Exception, SystemExit) as error:  # the oracle boundary: the user's module may raise anything on import
+        send({"error": describe(error)})
+        return
+    send({"ready": True})
+    with channel.makefile("r", encoding="utf-8") as lines:
+        for line in lines:
+            request = json.loads(line)
+            send({"id": request["id"], **answer(function, request["smiles"])})
+
+
+if __name__ == "__main__":
+    _channel = socket.socket(fileno=int(sys.argv[1]))
+    _channel.set_inheritable(False)
+    _die_with_parent(_channel)
+    with contextlib.suppress(OSError):
+        serve(_channel, sys.argv[2])
+    _end_group()

@@ -1,0 +1,277 @@
+"""Read what the other verbs wrote, taking every part that is there and naming every part that is not.
+
+In: paths of model, dataset and optimisation directories and of CSV tables. Out: one `Sources` with typed tables and counts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from molvae.errors import InputError
+
+TEXT_COLUMNS = frozenset({"smiles", "state", "alerts", "input", "output", "match", "parent", "reason", "detail", "start"})
+TABLE_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".smi")
+ANY_SOURCE = "Give a model, dataset or optimize directory, or a CSV written by molvae sample or molvae reconstruct."
+
+
+@dataclass(slots=True)
+class ModelRun:
+    """A model or run directory; an absent part is empty."""
+
+    path: Path
+    config: dict[str, Any] = field(default_factory=dict)
+    manifest: dict[str, Any] = field(default_factory=dict)
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    epochs: dict[int, list[str]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class DatasetFacts:
+    """A dataset directory: its manifest and how many rows were rejected for each reason."""
+
+    path: Path
+    manifest: dict[str, Any] = field(default_factory=dict)
+    rejected: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The whole numbers of the manifest's counts: read, accepted, duplicates and the like."""
+        counts = self.manifest.get("counts")
+        return {k: v for k, v in counts.items() if isinstance(v, int)} if isinstance(counts, dict) else {}
+
+
+@dataclass(slots=True)
+class Table:
+    """A table of samples or of reconstructions, and the file it came from."""
+
+    path: Path
+    rows: pd.DataFrame
+
+
+@dataclass(slots=True)
+class SearchRun:
+    """An optimisation directory: every scored molecule in the order of the oracle calls."""
+
+    path: Path
+    molecules: pd.DataFrame
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Sources:
+    """Everything found, by kind, in the order given, and the parts that could not be read."""
+
+    models: list[ModelRun] = field(default_factory=list)
+    datasets: list[DatasetFacts] = field(default_factory=list)
+    samples: list[Table] = field(default_factory=list)
+    reconstructions: list[Table] = field(default_factory=list)
+    searches: list[SearchRun] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        kinds = (self.models, self.datasets, self.samples, self.reconstructions, self.searches)
+        return sum(len(kind) for kind in kinds)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a CSV, TSV or SMI file; SMILES stay text even when they spell NA, None or null.
+
+    Every column is read as text; a column whose filled cells are all numbers becomes float64 with NaN for blanks.
+
+    Raises:
+        InputError: when the file is missing, empty, not text or not a table.
+    """
+    name = path.name.lower()
+    try:
+        if name.endswith(".smi"):
+            lines = [line.split() for line in path.read_text("utf-8").splitlines()]
+            return pd.DataFrame({"smiles": [parts[0] for parts in lines if parts]}, dtype=object)
+        rows = pd.read_csv(path, sep="\t" if ".tsv" in name else ",", dtype=str, keep_default_na=False, na_filter=False)
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror or error}.", "Check the path.") from error
+    except (ValueError, EOFError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path} is not a table: {reason}.", ANY_SOURCE) from error
+    for column in rows.columns:
+        if column not in TEXT_COLUMNS:
+            numbers = pd.to_numeric(rows[column], errors="coerce")
+            blank = rows[column].str.strip().str.lower().isin(["", "nan"])
+            if bool((numbers.notna() | blank).all()):
+                rows[column] = numbers.astype("float64")
+    return rows
+
+
+def read_json(path: Path, notes: list[str]) -> dict[str, Any]:
+    """Read a JSON object; a missing file is empty, a broken one is empty and noted."""
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        notes.append(f"{path.name} in {path.parent} could not be read: {error}.")
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def read_metrics(path: Path, notes: list[str]) -> list[dict[str, Any]]:
+    """Read metrics.jsonl in step order; after a resume the later row of a step counts, a half-written line is noted."""
+    if not path.is_file():
+        return []
+    rows: dict[tuple[str, float], dict[str, Any]] = {}
+    broken = 0
+    for line in path.read_text("utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+            rows[str(row["kind"]), float(row["step"])] = row
+        except (ValueError, KeyError, TypeError):
+            broken += bool(line.strip())
+    if broken:
+        notes.append(f"{broken} line(s) of {path} could not be read and were left out.")
+    return [rows[key] for key in sorted(rows, key=lambda key: key[1])]
+
+
+def _read_epochs(directory: Path, notes: list[str]) -> dict[int, list[str]]:
+    epochs = {}
+    for path in sorted(directory.glob("epoch_*.json")):
+        try:
+            content = json.loads(path.read_text("utf-8"))
+            epochs[int(path.stem.removeprefix("epoch_"))] = [text for text in content if isinstance(text, str)]
+        except (OSError, ValueError, TypeError) as error:
+            notes.append(f"{path} could not be read: {error}.")
+    return epochs
+
+
+def _read_dataset(path: Path, notes: list[str]) -> DatasetFacts:
+    dataset = DatasetFacts(path, read_json(path / "manifest.json", notes))
+    if (path / "rejected.csv").is_file():
+        try:
+            rows = read_table(path / "rejected.csv")
+            dataset.rejected = {str(k): int(v) for k, v in rows["reason"].value_counts().items()}
+            dataset.examples = {str(k): str(v) for k, v in rows.groupby("reason")["input"].first().items()}
+        except (InputError, KeyError) as error:
+            notes.append(f"{path / 'rejected.csv'} could not be read: {str(error).splitlines()[0]}")
+    return dataset
+
+
+def _sort_table(path: Path, sources: Sources) -> None:
+    rows = read_table(path)
+    if {"step", "smiles", "score"} <= set(rows.columns):
+        facts = read_json(path.parent / "run.json", sources.notes)
+        sources.searches.append(SearchRun(path.parent, rows, facts))
+    elif {"input", "output"} <= set(rows.columns):
+        sources.reconstructions.append(Table(path, rows))
+    elif "smiles" in rows.columns:
+        sources.samples.append(Table(path, rows))
+    else:
+        columns = ", ".join(str(column) for column in rows.columns[:8])
+        raise InputError(f"{path} has the columns {columns}; a column smiles, or input and output, is needed.", ANY_SOURCE)
+
+
+def _add_table(path: Path, sources: Sources) -> None:
+    try:
+        _sort_table(path, sources)
+    except InputError as error:
+        sources.notes.append(error.problem)
+
+
+def _add_directory(path: Path, sources: Sources, depth: int) -> None:
+    has = {entry.name for entry in path.iterdir()}
+    if has & {"molecules.parquet", "tokens.npy", "rejected.csv"}:
+        sources.datasets.append(_read_dataset(path, sources.notes))
+    elif has & {"molecules.csv", "best.csv"}:
+        _add_table(path / "molecules.csv", sources)
+    elif has & {"config.json", "metrics.jsonl", "model.safetensors"}:
+        run = ModelRun(path, read_json(path / "config.json", sources.notes), read_json(path / "manifest.json", sources.notes))
+        run.metrics = read_metrics(path / "metrics.jsonl", sources.notes)
+        run.epochs = _read_epochs(path / "samples", sources.notes)
+        sources.models.append(run)
+        for name in ("samples.csv", "reconstruction.csv"):
+            if name in has:
+                _add_table(path / name, sources)
+    elif depth > 0:
+        for entry in sorted(path.iterdir()):
+            if entry.is_dir() and not entry.name.startswith("."):
+                _add_directory(entry, sources, depth - 1)
+            elif entry.name.lower().endswith(TABLE_SUFFIXES[:2]):
+                _add_table(entry, sources)
+
+
+def read_sources(paths: Sequence[Path]) -> Sources:
+    """Read every path, sorting it by what it holds; a directory of results is searched one level down.
+
+    Raises:
+        InputError: when a path is missing or holds nothing that a report can show.
+    """
+    sources = Sources()
+    for path in paths:
+        before = len(sources)
+        try:
+            if path.is_dir():
+                _add_directory(path, sources, depth=1)
+            elif path.is_file():
+                _sort_table(path, sources)
+            else:
+                raise InputError(f"{path} does not exist.", ANY_SOURCE)
+        except OSError as error:
+            raise InputError(f"Cannot read {path}: {error.strerror or error}.", "Check its permissions.") from error
+        if len(sources) == before:
+            problem = sources.notes[-1] if sources.notes else f"{path} holds nothing that a report can show."
+            raise InputError(problem, ANY_SOURCE)
+    return sources
+
+
+def reference_properties(dataset: Path, names: Iterable[str], limit: int = 20_000) -> dict[str, NDArray[np.float64]]:
+    """Read property values of about ``limit`` training molecules, spread evenly over the data set.
+
+    Args:
+        dataset: a dataset directory.
+        names: the properties wanted; those the data set lacks are left out of the answer.
+        limit: how many rows are enough for a histogram.
+
+    Returns:
+        Property name to its finite values, float64 (N,); empty when the table is missing or cannot be read.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(dataset / "molecules.parquet") as table:
+            kept = [name for name in names if name in table.schema_arrow.names]
+            stride = max(1, table.metadata.num_rows // limit)
+            columns = [*kept, "split"] if "split" in table.schema_arrow.names else kept
+            frames = []
+            offset = 0
+            for batch in table.iter_batches(columns=columns):
+                frames.append(batch.slice(-offset % stride).to_pandas().iloc[::stride])
+                offset += batch.num_rows
+    except (OSError, pa.ArrowException):
+        return {}
+    rows = pd.concat(frames) if frames else pd.DataFrame(columns=columns)
+    if "split" in rows:
+        rows = rows[rows["split"].isin(["train", 0, "0"])]
+    values = {name: rows[name].to_numpy(dtype=np.float64) for name in kept}
+    return {name: column[np.isfinite(column)] for name, column in values.items()}
+
+
+def count_known(dataset: Path, smiles: set[str]) -> int | None:
+    """Count how many of ``smiles`` stand in the data set's table, streaming it; None when the table cannot be read."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    found: set[str] = set()
+    try:
+        with parquet.ParquetFile(dataset / "molecules.parquet") as table:
+            for batch in table.iter_batches(columns=["smiles"]):
+                found |= smiles.intersection(batch.column(0).to_pylist())
+    except (OSError, pa.ArrowException):
+        return None
+    return len(found)

@@ -1,0 +1,297 @@
+"""Fit a model to a dataset: one step after another until the first limit is reached.
+
+In: a `Dataset`, a `Config`, a directory. Out: the model directory with checkpoints and ``metrics.jsonl``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from molvae.config import Config
+from molvae.data.batch import Batch, bucketed_rows, load_batch
+from molvae.data.dataset import Dataset
+from molvae.errors import ConfigError, InputError, TrainingError
+from molvae.nn.device import bfloat16_pays
+from molvae.nn.model import SequenceVAE
+from molvae.objectives.objective import LossTerms, Objective
+from molvae.train.evaluate import Evaluation, evaluate
+from molvae.train.log import MetricsLog
+from molvae.train.optim import AveragedWeights, build_optimizer, learning_rate
+from molvae.train.signals import StopRequest
+from molvae.train.state import newest_state, restore_state, save_state
+
+LOG_EVERY = 20
+MAX_BAD_STEPS = 3
+
+
+@dataclass
+class Progress:
+    """Where a run stands; saved with every checkpoint."""
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    molecules: int = 0
+    seconds: float = 0.0
+    bad_steps: int = 0
+    schedule: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """What the caller wants to hear; each gets plain values, so the loop knows nothing of molecules or screens.
+
+    Attributes:
+        on_metrics: a row of ``metrics.jsonl`` and the share of the run that is done (0 to 1).
+        on_epoch: the model in evaluation mode with averaged weights, and the number of epochs finished.
+        on_warning: a sentence.
+    """
+
+    on_metrics: Callable[[dict[str, Any], float], None] = lambda row, done: None
+    on_epoch: Callable[[SequenceVAE, int], None] = lambda model, epoch: None
+    on_warning: Callable[[str], None] = lambda text: None
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How a run ended: the model with its better weights, and the signal that stopped it, if one did."""
+
+    model: SequenceVAE
+    progress: Progress
+    validation: Evaluation
+    averaged: bool
+    stopped_by: int | None
+
+
+def fit(
+    model: SequenceVAE, dataset: Dataset, config: Config, directory: Path, *,
+    resume: bool = False, callbacks: Callbacks | None = None,
+) -> FitResult:  # fmt: skip
+    """Train ``model`` on the training split of ``dataset``.
+
+    Checkpoints go to ``directory/checkpoints``; the caller writes the model itself. On CPU a run that was stopped or
+    killed and resumed ends with the same weights as one that was not, when its end is set by steps or epochs.
+
+    Args:
+        model: on its device, freshly built from ``config``.
+        resume: go on from the newest whole checkpoint, or start when there is none.
+
+    Raises:
+        ConfigError: when no limit (epochs, max_steps, max_minutes) is set.
+        InputError: when the training split is empty.
+        TrainingError: when the loss is not finite several steps in a row.
+        ModelFileError: when a checkpoint does not fit the config.
+    """
+    if config.train.epochs is None and config.train.max_steps is None and config.train.max_minutes is None:
+        raise ConfigError("Training has no end.", "Set train.epochs, train.max_steps or train.max_minutes.")
+    if len(dataset.rows("train")) == 0:
+        raise InputError(f"{dataset.directory} has no molecules to train on.", "Prepare it with a training split.")
+    trainer = Trainer(model, dataset, config, directory, callbacks or Callbacks())
+    if resume:
+        trainer.restore()
+    with StopRequest() as stop:
+        trainer.run(stop)
+        if trainer.saved_at != trainer.progress.step:
+            trainer.save()
+        averaged, validation = trainer.choose_weights()
+    return FitResult(model, trainer.progress, validation, averaged, stop.signal)
+
+
+class Trainer:
+    """The state of one run and the moves that change it."""
+
+    def __init__(
+        self, model: SequenceVAE, dataset: Dataset, config: Config, directory: Path, callbacks: Callbacks
+    ) -> None:
+        self.model, self.dataset, self.config, self.callbacks = model, dataset, config, callbacks
+        self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+        self.train_rows, valid = dataset.rows("train"), dataset.rows("valid")
+        picked = np.random.default_rng(config.seed).permutation(len(valid))[: config.train.validate_size]
+        self.valid_rows = np.sort(valid[picked]) if len(valid) else self.train_rows[: config.train.validate_size]
+        self.lengths = dataset.lengths[self.train_rows]
+        self.objective = Objective(config.objective)
+        self.optimizer = build_optimizer(model, config.train)
+        self.average = AveragedWeights(model, config.train.average) if config.train.average else None
+        self.progress = Progress()
+        self.log = MetricsLog(directory / "metrics.jsonl")
+        self.saved_at = -1
+        precision = config.train.precision
+        self.bf16 = precision == "bf16" or (precision == "auto" and bfloat16_pays(model.device))
+        self.batches_per_epoch = math.ceil(len(self.train_rows) / config.train.batch_size)
+
+    def restore(self) -> None:
+        """Go back to the newest whole checkpoint, and cut the log to its step."""
+        checkpoint, passed = newest_state(self.directory / "checkpoints")
+        for reason in passed:
+            self.callbacks.on_warning(f"Passed over a damaged checkpoint: {reason}")
+        if checkpoint is None:
+            self.callbacks.on_warning("There is no checkpoint to resume from; training starts at step 0.")
+            return
+        self.progress = Progress(**restore_state(checkpoint, self.model, self.optimizer, self.average))
+        self.objective.schedule.state = dict(self.progress.schedule)
+        self.saved_at = self.progress.step
+        self.log.cut_after(self.progress.step)
+
+    def save(self) -> None:
+        """Write a checkpoint of this step."""
+        self.progress.schedule = dict(self.objective.schedule.state)
+        save_state(self.directory / "checkpoints", self.model, self.optimizer, self.average, vars(self.progress))
+        self.saved_at = self.progress.step
+
+    def done(self) -> float:
+        """Return the share of the run behind us, by the limit that will be reached first; 1 or more ends it."""
+        train, progress = self.config.train, self.progress
+        shares = [0.0]
+        if train.max_steps is not None:
+            shares.append(progress.step / train.max_steps)
+        if train.epochs is not None:
+            shares.append(progress.step / (train.epochs * self.batches_per_epoch))
+        if train.max_minutes is not None:
+            shares.append(progress.seconds / 60 / train.max_minutes)
+        return max(shares)
+
+    def run(self, stop: StopRequest) -> None:
+        """Take steps until a limit or a signal; checkpoint, validate and report on the way."""
+        train, progress = self.config.train, self.progress
+        since, molecules = time.perf_counter(), 0
+        for rows in self._batches():
+            if stop.signal is not None or self.done() >= 1:
+                return
+            started = time.perf_counter()
+            terms, norm = self.step(load_batch(self.dataset, rows).to(self.model.device))
+            progress.seconds += time.perf_counter() - started
+            progress.molecules += len(rows)
+            molecules += len(rows)
+            if progress.step % LOG_EVERY == 0 or progress.step == 1:
+                self._log_step(terms, norm, molecules / (time.perf_counter() - since))
+                since, molecules = time.perf_counter(), 0
+            if progress.step % train.validate_every == 0 and train.validate_size:
+                self._validate()
+                since, molecules = time.perf_counter(), 0
+            if progress.batch == 0:
+                self._with_average(lambda: self.callbacks.on_epoch(self.model, progress.epoch))
+            if progress.step % train.checkpoint_every == 0:
+                self.save()
+
+    def step(self, batch: Batch) -> tuple[LossTerms, float]:
+        """Take one training step: loss, gradient, clipping, update, average.
+
+        Returns the loss terms and the gradient's norm before clipping.
+
+        Raises:
+            TrainingError: after three steps in a row whose loss or gradient is not finite.
+        """
+        train, progress = self.config.train, self.progress
+        self.model.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(train, progress.step, self.done())
+        # One generator a step: a resumed run draws the same noise without saving a random state.
+        generator = torch.Generator(self.model.device).manual_seed(step_seed(self.config.seed, progress.step))
+        if self.model.config.dropout:
+            torch.manual_seed(step_seed(self.config.seed, progress.step))
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self.model.device.type, torch.bfloat16) if self.bf16 else nullcontext():
+            terms = self.objective(self.model, batch, progress.step, generator)
+        terms.loss.backward()  # type: ignore[no-untyped-call]
+        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), train.clip_norm))
+        if math.isfinite(norm) and math.isfinite(terms.loss.item()):
+            self.optimizer.step()
+            self.objective.schedule.observe(float(terms.rate))
+            progress.bad_steps = 0
+        else:
+            self._skip_bad_step()
+        progress.step += 1
+        if self.average is not None:
+            self.average.update(self.model, progress.step)
+        return terms, norm
+
+    def _skip_bad_step(self) -> None:
+        self.progress.bad_steps += 1
+        self.callbacks.on_warning(f"Step {self.progress.step}: loss or gradient is not finite; the update is skipped.")
+        if self.progress.bad_steps >= MAX_BAD_STEPS:
+            raise TrainingError(
+                f"The loss was not finite {MAX_BAD_STEPS} steps in a row, at step {self.progress.step}.",
+                "Resume from the last checkpoint with a lower rate: --resume --set train.lr=...",
+            )
+
+    def _batches(self) -> Iterator[NDArray[np.int64]]:
+        progress = self.progress
+        while True:
+            batches = bucketed_rows(
+                self.train_rows, self.lengths, self.config.train.batch_size, self.config.seed, progress.epoch
+            )
+            while progress.batch < len(batches):
+                rows = batches[progress.batch]
+                # Counted before the step is taken, so that a checkpoint made after it names the next batch.
+                progress.batch += 1
+                if progress.batch == len(batches):
+                    progress.batch, progress.epoch = 0, progress.epoch + 1
+                    yield rows
+                    break
+                yield rows
+
+    def _log_step(self, terms: LossTerms, norm: float, rate: float) -> None:
+        row = {
+            "kind": "train", "step": self.progress.step, "epoch": round(self.epochs, 4),
+            "loss": terms.loss.item(), "distortion": float(terms.distortion), "rate": float(terms.rate),
+            "head": float(terms.head), "beta": terms.beta, "lr": self.optimizer.param_groups[0]["lr"],
+            "grad_norm": norm, "molecules_per_s": round(rate, 1), "seconds": round(self.progress.seconds, 1),
+        }  # fmt: skip
+        self.log.append(row)
+        self.callbacks.on_metrics(row, self.done())
+
+    @property
+    def epochs(self) -> float:
+        """Epochs behind us, with fraction."""
+        return self.progress.epoch + self.progress.batch / self.batches_per_epoch
+
+    def _with_average(self, action: Callable[[], None]) -> None:
+        self.model.eval()
+        if self.average is not None:
+            self.average.swap(self.model)
+        try:
+            action()
+        finally:
+            if self.average is not None:
+                self.average.swap(self.model)
+
+    def _validate(self) -> None:
+        def measure() -> None:
+            found = evaluate(self.model, self.dataset, self.valid_rows, self.config.seed)
+            row = {"kind": "valid", "step": self.progress.step, "epoch": round(self.epochs, 4), **vars(found)}
+            self.log.append(row)
+            self.callbacks.on_metrics(row, self.done())
+
+        self._with_average(measure)
+
+    def choose_weights(self) -> tuple[bool, Evaluation]:
+        """Leave the better of last and averaged weights in the model, by distortion plus beta times rate."""
+        beta = self.objective.schedule.weight(self.progress.step)
+        score = lambda found: found.distortion + beta * found.rate  # noqa: E731
+        self.model.eval()
+        last = evaluate(self.model, self.dataset, self.valid_rows, self.config.seed)
+        if self.average is None:
+            return False, last
+        self.average.swap(self.model)
+        averaged = evaluate(self.model, self.dataset, self.valid_rows, self.config.seed)
+        if score(averaged) <= score(last):
+            return True, averaged
+        self.average.swap(self.model)
+        return False, last
+
+
+def step_seed(seed: int, step: int) -> int:
+    """Return a 63-bit seed for one step of one run."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{step}".encode()).digest()[:8], "big") >> 1

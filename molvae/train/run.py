@@ -1,0 +1,145 @@
+"""Train a model from a dataset to a finished model directory.
+
+In: a `Dataset` and a `Config`. Out: the directory with weights, fitted prior, card, ``metrics.jsonl`` and checkpoints.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from molvae import __version__
+from molvae.config import Config, build_config
+from molvae.data.dataset import Dataset
+from molvae.errors import ConfigError, OutputError
+from molvae.files import directory_lock, write_json
+from molvae.nn.checkpoint import LoadedModel, save_model
+from molvae.nn.device import choose_device
+from molvae.nn.model import SequenceVAE
+from molvae.objectives.presets import find_row
+from molvae.train.fit_prior import MIN_CODES, PriorFit, fit_prior
+from molvae.train.loop import Callbacks, FitResult, fit
+
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished or stopped run: the model in ``directory``, how training ended, and its prior."""
+
+    loaded: LoadedModel
+    result: FitResult
+    prior: PriorFit | None
+
+
+def resume_values(directory: Path) -> dict[str, Any]:
+    """Return the settings with which the run in ``directory`` was started.
+
+    Raises:
+        ConfigError: when there is no run to resume.
+    """
+    try:
+        values: dict[str, Any] = json.loads((directory / RUN_FILE).read_text("utf-8"))["config"]
+        return values
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"{directory} holds no run to resume.", "Leave --resume out to start one.") from error
+
+
+def train_model(
+    dataset: Dataset, config: Config, directory: Path, *, device: str = "auto", resume: bool = False,
+    callbacks: Callbacks | None = None, on_prior: Callable[[int, int, float], None] | None = None,
+) -> Trained:  # fmt: skip
+    """Build a model, fit it, fit a prior to its codes, and write the model directory.
+
+    A run that a signal stops is saved too, with N(0, I) as its prior, so that it can be used and resumed.
+
+    Raises:
+        OutputError: when ``directory`` holds a run already and ``resume`` is false.
+        UnknownNameError: when the objective or a property does not exist.
+        ConfigError, InputError, TrainingError, DeviceError: see `fit` and `choose_device`.
+    """
+    find_row(config.objective.name)
+    if not resume and directory.exists() and any(directory.iterdir()):
+        raise OutputError(f"{directory} is not empty.", "Continue it with --resume, or choose another directory.")
+    target = choose_device(device)
+    if config.train.threads is not None:
+        torch.set_num_threads(config.train.threads)
+    torch.manual_seed(config.seed)
+    model = SequenceVAE(config.model, len(dataset.vocabulary), dataset.property_info).to(target)
+    with directory_lock(directory):
+        write_json(directory / RUN_FILE, {"molvae": __version__, "config": config.model_dump(mode="json"),
+                                          "dataset": str(dataset.directory)})  # fmt: skip
+        result = fit(model, dataset, config, directory, resume=resume, callbacks=callbacks)
+        return finish(dataset, config, directory, result, on_prior)
+
+
+def finish(
+    dataset: Dataset, config: Config, directory: Path, result: FitResult,
+    on_prior: Callable[[int, int, float], None] | None = None,
+) -> Trained:  # fmt: skip
+    """Fit the prior, unless training was stopped or the data are too few, and write the model directory."""
+    prior = None
+    if result.stopped_by is None and config.prior.kind != "normal" and len(dataset.rows("train")) >= MIN_CODES:
+        prior = fit_prior(result.model, dataset, config.prior, config.seed, on_prior)
+        result.model.prior = prior.prior.to(result.model.device)
+    facts = model_facts(dataset, config, result, prior)
+    save_model(directory, result.model, dataset.vocabulary, config, facts, card=write_card(directory.name, facts))
+    loaded = LoadedModel(result.model.eval(), dataset.vocabulary, config, facts, directory)
+    return Trained(loaded, result, prior)
+
+
+def model_facts(dataset: Dataset, config: Config, result: FitResult, prior: PriorFit | None) -> dict[str, Any]:
+    """Return what a user of the model should know about its making."""
+    progress, found = result.progress, result.validation
+    return {
+        "max_tokens": int(dataset.lengths.max(initial=0)),
+        "trained_on": {"dataset": dataset.directory.name, "molecules": len(dataset.rows("train"))},
+        "objective": config.objective.name,
+        "seed": config.seed,
+        "steps": progress.step,
+        "molecules_seen": progress.molecules,
+        "minutes": round(progress.seconds / 60, 1),
+        "device": str(result.model.device),
+        "finished": time.strftime("%Y-%m-%d", time.gmtime()),
+        "averaged_weights": result.averaged,
+        "validation": {name: round(float(value), 4) for name, value in vars(found).items()},
+        "prior": config.prior.model_dump(mode="json") if prior else None,
+        "prior_rate": {"fitted": round(prior.rate, 2), "normal": round(prior.rate_normal, 2)} if prior else None,
+    }
+
+
+def write_card(name: str, facts: dict[str, Any]) -> str:
+    """Return the Markdown card of a model: what it learned from, how well it does, how to use it."""
+    found, prior = facts["validation"], facts["prior_rate"]
+    lines = [
+        f"# {name}", "",
+        f"A molvae model ({facts['objective']}), trained on {facts['trained_on']['molecules']:,} molecules of "
+        f"`{facts['trained_on']['dataset']}` for {facts['steps']:,} steps ({facts['minutes']} min on {facts['device']}, "
+        f"seed {facts['seed']}).", "",
+        "| figure | value |", "|---|---|",
+        f"| exact reconstruction (greedy, z = mean, n = {found['n']:.0f} held out) | {found['exact']:.1%} |",
+        f"| distortion, rate [nats per molecule] | {found['distortion']:.2f}, {found['rate']:.2f} |",
+        f"| active latent units | {found['active_units']:.0f} |",
+    ]  # fmt: skip
+    if prior:
+        kind = facts["prior"]["kind"]
+        lines.append(f"| rate to the fitted prior ({kind}) / to N(0, I) [nats] | {prior['fitted']} / {prior['normal']} |")
+    return "\n".join([*lines, "", f"Use it: `molvae sample -n 100 -m {name}`", ""])
+
+
+def merge_overrides(values: dict[str, Any], config: Config, given: set[str]) -> Config:
+    """Return the settings of an old run with the keys ``given`` (such as ``train.max_steps``) taken from ``config``."""
+    new = config.model_dump(mode="json")
+    for key in given:
+        section, _, name = key.partition(".")
+        if name:
+            values[section][name] = new[section][name]
+        else:
+            values[section] = new[section]
+    return build_config(values, RUN_FILE)

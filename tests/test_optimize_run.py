@@ -1,0 +1,365 @@
+"""A search writes its tables, survives being killed anywhere, and takes the same course again."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from toy_space import ToySpace, fluorines
+
+from molvae.cli.main import main
+from molvae.config import Config, ModelConfig
+from molvae.data.vocabulary import Vocabulary
+from molvae.errors import BusyError, ConfigError, InputError, MolvaeError, OracleError, OutputError, UnknownNameError
+from molvae.files import directory_lock
+from molvae.nn.checkpoint import load_model, save_model
+from molvae.nn.model import SequenceVAE
+from molvae.optimize.oracles import FunctionOracle
+from molvae.optimize.registry import METHODS
+from molvae.optimize.result import Result
+from molvae.optimize.run import optimize, search
+from molvae.optimize.search import Progress, Settings
+from molvae.optimize.space import ModelSpace
+
+STARTS = ("CCCCC", "OCCCC", "CCCCCl", "C(", "CCCCC")
+SPACE = ToySpace()
+Function = Callable[[list[str]], list[float]]
+
+
+def go(
+    function: Function = fluorines, directory: Path | None = None, starts: tuple[str, ...] = STARTS,
+    resume: bool = False, **settings: Any,
+) -> Result:  # fmt: skip
+    chosen = Settings(**{"budget": 60, "seed": 3, **settings})
+    return search(SPACE, FunctionOracle(function, "test"), starts, chosen, directory, resume=resume)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("starts", [STARTS, ()])
+def test_the_tables_agree_with_each_other_and_the_budget(method: str, starts: tuple[str, ...], tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def counted(smiles: list[str]) -> list[float]:
+        asked.extend(smiles)
+        return fluorines(smiles)
+
+    result = go(counted, tmp_path / "run", starts, method=method)
+    assert result.n_calls == len(asked) == len(set(asked)) == 60
+    assert result.stopped == "budget"
+    molecules = pd.read_csv(tmp_path / "run/molecules.csv", keep_default_na=False)
+    assert list(molecules.columns) == ["step", "smiles", "parent", "score"]
+    assert molecules["smiles"].tolist() == asked
+    assert molecules["step"].tolist() == list(range(1, 61))
+    assert set(molecules["parent"]) - {""} <= set(asked)
+    best = pd.read_csv(tmp_path / "run/best.csv")
+    assert list(best.columns) == ["smiles", "score", "parent", "parent_score", "similarity", "best_of_parent"]
+    assert best["score"].is_monotonic_decreasing
+    assert best["score"].iloc[0] == pytest.approx(max(fluorines(asked)))
+    with_parent = best.dropna(subset="parent")
+    assert with_parent["parent_score"].tolist() == pytest.approx(fluorines(with_parent["parent"].tolist()))
+    assert with_parent["similarity"].between(0, 1).all()
+    facts = json.loads((tmp_path / "run/run.json").read_text())
+    assert facts["state"] == "budget"
+    assert facts["counts"]["calls"] == 60
+    assert facts["settings"]["method"] == method
+    assert {path.name for path in result.files} == {"molecules.csv", "best.csv", "run.json", "journal.jsonl"}
+
+
+def test_the_round_trip_of_every_start_is_told() -> None:
+    result = go()
+    told = result.starts.set_index("input")
+    assert told.loc["CCCCC", "exact"]
+    assert told.loc["C(", "problem"].startswith("parse")
+    assert told.loc["CCCCCl", "problem"].startswith("vocabulary")
+    assert math.isnan(told.loc["C(", "score"])
+    assert told.loc["CCCCC", "score"] == fluorines(["CCCCC"])[0]
+
+
+def test_a_start_that_does_not_decode_to_itself_keeps_its_own_score() -> None:
+    class Lossy(ToySpace):
+        def decode(self, latents: np.ndarray) -> list[str]:
+            return ["CCCCCC" if one == "CCCCC" else one for one in super().decode(latents)]
+
+    result = search(Lossy(), FunctionOracle(fluorines, "test"), ["CCCCC"], Settings(budget=20))
+    start = result.starts.iloc[0]
+    assert (start["exact"], start["decoded"], start["score"]) == (False, "CCCCCC", fluorines(["CCCCC"])[0])
+    heads = result.best[result.best["best_of_parent"]]
+    assert heads["parent"].tolist() == ["CCCCC"]
+    assert heads["parent_score"].tolist() == [start["score"]]
+
+
+def test_minimising_finds_low_scores_and_keeps_their_sign() -> None:
+    up, down = go(budget=80), go(budget=80, minimize=True)
+    assert down.best["score"].iloc[0] < 0 < up.best["score"].iloc[0]
+    assert down.best["score"].is_monotonic_increasing
+    assert down.best["score"].iloc[0] == down.molecules["score"].min()
+
+
+def test_similarity_is_kept() -> None:
+    result = go(min_similarity=0.4, starts=("CCCCC",), budget=12)
+    assert (result.best["similarity"].dropna() >= 0.4).all()
+    assert result.n_calls > 1
+
+
+def test_progress_never_goes_back_or_past_the_budget() -> None:
+    seen: list[Progress] = []
+    search(SPACE, FunctionOracle(fluorines, "test"), STARTS, Settings(budget=33), progress=seen.append)
+    calls = [one.n_calls for one in seen]
+    assert calls == sorted(calls)
+    assert calls[-1] == 33
+    assert [one.best for one in seen] == sorted(one.best for one in seen)
+
+
+def test_a_space_with_nothing_new_ends_the_search() -> None:
+    class Dull(ToySpace):
+        def decode(self, latents: np.ndarray) -> list[str]:
+            return ["CCCCC"] * len(latents)
+
+    result = search(Dull(), FunctionOracle(fluorines, "test"), ["CCCCC"], Settings(budget=50))
+    assert (result.stopped, result.n_calls) == ("nothing new", 1)
+
+
+def survive(work: Callable[[], object]) -> int:
+    """Run ``work`` in a child process and return how that ended, as `os.waitstatus_to_exitcode` says it."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_killed_anywhere_it_resumes_to_the_same_course_without_a_repeated_call(method: str, tmp_path: Path) -> None:
+    whole = go(method=method)
+    for number, fatal in enumerate([1, 2, 3, 4, 6, 8]):
+        run, log = tmp_path / f"run{number}", tmp_path / f"log{number}"
+        batches = 0
+
+        def logged(smiles: list[str], log: Path = log, fatal: int = fatal) -> list[float]:
+            nonlocal batches
+            batches += 1
+            if batches == fatal:
+                os.kill(os.getpid(), signal.SIGKILL)
+            with log.open("a") as handle:
+                handle.writelines(f"{one}\n" for one in smiles)
+            return fluorines(smiles)
+
+        assert survive(lambda run=run, logged=logged: go(logged, run, method=method)) in (0, -signal.SIGKILL)
+        fatal, batches = 0, 1000
+        resumed = go(logged, run, resume=True, method=method)
+        pd.testing.assert_frame_equal(resumed.molecules, whole.molecules)
+        pd.testing.assert_frame_equal(resumed.best, whole.best)
+        assert log.read_text().split() == whole.molecules["smiles"].tolist()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_finished_run_goes_on_with_a_larger_budget(method: str, tmp_path: Path) -> None:
+    go(directory=tmp_path / "run", method=method, budget=25)
+    longer = go(directory=tmp_path / "run", method=method, budget=60, resume=True)
+    pd.testing.assert_frame_equal(longer.molecules, go(method=method).molecules)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("where", ["in the oracle", "between"])
+def test_a_signal_ends_it_with_what_it_has(number: signal.Signals, where: str, tmp_path: Path) -> None:
+    batches = 0
+
+    def interrupted(smiles: list[str]) -> list[float]:
+        nonlocal batches
+        batches += 1
+        if batches == 3 and where == "in the oracle":
+            os.kill(os.getpid(), number)
+            time.sleep(30)
+        return fluorines(smiles)
+
+    class Telling(ToySpace):
+        def decode(self, latents: np.ndarray) -> list[str]:
+            if batches == 2 and where == "between":
+                os.kill(os.getpid(), number)
+            return super().decode(latents)
+
+    before = signal.getsignal(number)
+    oracle = FunctionOracle(interrupted, "test")
+    result = search(Telling(), oracle, STARTS, Settings(budget=60, seed=3), tmp_path / "run")
+    assert result.stopped == number.name
+    assert 0 < result.n_calls < 60
+    assert signal.getsignal(number) is before
+    assert json.loads((tmp_path / "run/run.json").read_text())["state"] == number.name
+    resumed = go(directory=tmp_path / "run", resume=True)
+    pd.testing.assert_frame_equal(resumed.molecules, go().molecules)
+
+
+def test_a_failing_oracle_stops_the_run_and_keeps_what_was_paid(tmp_path: Path) -> None:
+    batches = 0
+
+    def failing(smiles: list[str]) -> list[float]:
+        nonlocal batches
+        batches += 1
+        return fluorines(smiles) if batches < 3 else [math.nan] * len(smiles)
+
+    with pytest.raises(OracleError, match="gave no score"):
+        go(failing, tmp_path / "run")
+    molecules = pd.read_csv(tmp_path / "run/molecules.csv")
+    assert 0 < molecules["score"].notna().sum() < len(molecules) < 60
+    assert json.loads((tmp_path / "run/run.json").read_text())["state"] == "error"
+
+
+def unlucky(smiles: str) -> bool:
+    return sum(map(ord, smiles)) % 5 == 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_failed_molecule_is_never_among_the_best(method: str) -> None:
+    def partly(smiles: list[str]) -> list[float]:
+        return [math.nan if unlucky(one) else value for one, value in zip(smiles, fluorines(smiles), strict=True)]
+
+    result = go(partly, method=method)
+    assert result.molecules["score"].isna().sum() == result.molecules["smiles"].map(unlucky).sum() > 0
+    assert not result.best["smiles"].map(unlucky).any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"budget": 0}, InputError),
+        ({"budget": -5}, InputError),
+        ({"method": "cmaess"}, UnknownNameError),
+        ({"min_similarity": 1.5}, InputError),
+        ({"seed": -1}, InputError),
+        ({"starts": ("C(", "CCCCCl")}, InputError),
+        ({"starts": ("CCCCC", "CCCCN"), "budget": 1}, InputError),
+    ],
+)
+def test_misuse_is_explained_and_leaves_nothing(
+    changes: dict[str, Any], kind: type[MolvaeError], tmp_path: Path
+) -> None:
+    with pytest.raises(kind) as caught:
+        go(directory=tmp_path / "run", **changes)
+    assert len(str(caught.value).splitlines()) == 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_run_is_neither_overwritten_nor_mixed_with(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(OutputError, match="no run to resume"):
+        go(directory=run, resume=True)
+    go(directory=run)
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    with pytest.raises(OutputError, match="--resume"):
+        go(directory=run)
+    for changes in ({"seed": 4}, {"method": "random"}, {"budget": 59}, {"minimize": True}, {"starts": ("CCCCN",)}):
+        with pytest.raises(ConfigError):
+            go(directory=run, resume=True, **changes)
+    with directory_lock(run), pytest.raises(BusyError):
+        go(directory=run, resume=True)
+    (run / ".lock").unlink()
+    assert before.items() >= {path.name: path.read_bytes() for path in run.iterdir()}.items()
+    with pytest.raises(OutputError, match="is a file"):
+        go(directory=run / "run.json")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    vocabulary = Vocabulary.from_tokens(["[C]", "[O]", "[N]", "[F]", "[=C]", "[=O]", "[Ring1]", "[Branch1]"])
+    sizes = {"embedding": 8, "encoder_hidden": 16, "decoder_hidden": 16, "decoder_layers": 1, "latent": 4}
+    config = Config(model=ModelConfig(**sizes))
+    network = SequenceVAE(config.model, len(vocabulary))
+    for parameter in network.parameters():
+        # Larger weights than at first, so that latents decode to different molecules.
+        parameter.data *= 3
+    directory = tmp_path_factory.mktemp("model")
+    save_model(directory, network, vocabulary, config, {"max_tokens": 12, "prior": None})
+    return directory
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("starts", [["CCO", "CC(N)=O"], []])
+def test_a_real_model_is_searched_and_the_search_repeats(method: str, starts: list[str], model: Path) -> None:
+    loaded = load_model(model, "cpu")
+    first, second = (optimize(loaded, "logp", starts, method, 30, 1) for _ in range(2))
+    assert 1 < first.n_calls <= 30
+    pd.testing.assert_frame_equal(first.molecules, second.molecules)
+    assert first.molecules["score"].notna().all()
+    assert first.best["score"].max() == first.molecules["score"].max()
+
+
+def test_the_codes_of_a_model_are_its_posterior(model: Path) -> None:
+    space = ModelSpace(load_model(model, "cpu"))
+    codes = space.encode(["CCO", "C(", "CC[Si]", "CCN"])
+    assert codes.mean.shape == codes.std.shape == (4, space.dimension)
+    assert np.isnan(codes.mean[[1, 2]]).all()
+    assert (codes.std[[0, 3]] > 0).all()
+    assert [bool(problem) for problem in codes.problems] == [False, True, True, False]
+    many = space.encode(["CCO", *["CCCCCCCC"] * 300])
+    assert np.allclose(many.mean[0], codes.mean[0], atol=1e-5)
+    assert len(space.decode(np.zeros((300, 4)))) == 300
+
+
+def cli(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = main([str(argument) for argument in ("optimize", *arguments)])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_the_verb_writes_a_run_and_goes_on_with_it(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("leads.smi").write_text("CCO\nCC(N)=O\nC(\n[SiH4]\n")
+    Path("mine.py").write_text("def longest(smiles):\n    print('noise')\n    return [len(s) for s in smiles]\n")
+    common = ("--oracle", "mine:longest", "--start", "leads.smi", "-o", "run", "-m", model, "--device", "cpu")
+    code, out, _ = cli(capsys, *common, "--budget", 20)
+    assert code == 0
+    for word in ("run/best.csv", "run/molecules.csv", "run/run.json", "2 cannot be encoded", "[SiH4]"):
+        assert word in out
+    assert len(pd.read_csv("run/molecules.csv")) == 20
+    code, out, _ = cli(capsys, *common, "--budget", 25, "--resume")
+    assert code == 0
+    assert len(pd.read_csv("run/molecules.csv")) == 25
+    assert json.loads(Path("run/run.json").read_text())["counts"]["replayed"] == 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "word"),
+    [
+        (("--oracle", "qedd"), 2, "qed"),
+        (("--method", "cmaess"), 2, "cmaes"),
+        (("--budget", "-1"), 2, "--budget"),
+        (("--start", "empty.smi"), 2, "empty.smi"),
+        (("--start", "missing.smi"), 2, "missing.smi"),
+        (("--start", "foreign.smi"), 2, "None of the 2"),
+        (("--oracle", "absent:f"), 2, "absent"),
+        (("--oracle", "mine:g"), 2, "mine"),
+        (("--oracle", "mine:never"), 6, "finite"),
+        (("--timeout", "0", "--oracle", "mine:never"), 2, "positive"),
+        (("--resume",), 5, "no run"),
+        (("-m", "no-such-model"), 2, "no-such-model"),
+    ],
+)
+def test_mistakes_on_the_command_line_are_two_lines(
+    arguments: tuple[str, ...], code: int, word: str, model: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    Path("empty.smi").write_text("")
+    Path("foreign.smi").write_text("[SiH4]\nC(\n")
+    Path("mine.py").write_text("def never(smiles):\n    return [float('nan')] * len(smiles)\n")
+    defaults = {"--oracle": "qed", "-o": "run", "-m": str(model), "--device": "cpu", "--budget": "20"}
+    given = [part for name, value in defaults.items() if name not in arguments for part in (name, value)]
+    got, _, err = cli(capsys, *given, *arguments)
+    assert got == code, err
+    assert word in err.lower() or word in err
+    assert err.count("\n") == 2
