@@ -1,7 +1,7 @@
 """molvae: train on SMILES, generate molecules, optimise their properties in latent space.
 
-SMILES file -> standardize -> SELFIES -> token ids -> Batch -> GRU encoder q(z|x) -> z -> conditional GRU decoder p(x|z,c)
-  -> token ids -> SELFIES -> SMILES -> RDKit checks -> table / report
+SMILES file -> standardize -> SELFIES -> token ids -> Batch -> GRU encoder q(z|x) -> z
+  -> conditional GRU decoder p(x|z,c) -> token ids -> SELFIES -> SMILES -> RDKit checks -> table / report
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One typed, validated configuration for everything that can be set.
 
-In: TOML text, dotted overrides such as ``train.lr=1e-3``. Out: a resolved `Config`; an unknown key is an error that names it.
+In: TOML text, dotted overrides such as ``train.lr=1e-3``. Out: a resolved `Config`; an unknown key is an error.
 """
 
 from __future__ import annotations
@@ -174,7 +174,9 @@ def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Conf
         for section in sections:
             place = place.setdefault(section, {})
             if not isinstance(place, dict):
-                raise ConfigError(f"--set {override}: {section} is no section.", f"Known keys: {', '.join(_keys(Config))}.")
+                raise ConfigError(
+                    f"--set {override}: {section} is no section.", f"Known keys: {', '.join(_keys(Config))}."
+                )
         place[last] = _parse_value(text.strip())
     return build_config(values, str(path) if path else "settings")
 

@@ -13,7 +13,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,8 @@ def write_with(path: Path, write: Callable[[Path], None]) -> None:
         os.replace(temporary, path)
         sync_directory(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the parent may be a file, or the disk gone
+            temporary.unlink(missing_ok=True)
         raise OutputError(
             f"Cannot write {path}: {error.strerror or error}.", "Free space or choose a writable place."
         ) from error
@@ -71,7 +72,11 @@ def write_with(path: Path, write: Callable[[Path], None]) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path`` in one step (see `write_with`)."""
-    write_with(path, lambda temporary: temporary.write_bytes(content) and None)
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
+
+    write_with(path, write)
 
 
 def write_text(path: Path, content: str) -> None:
@@ -117,7 +122,9 @@ def new_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
 def write_manifest(directory: Path, facts: dict[str, Any] | None = None) -> None:
     """Write ``manifest.json``: SHA-256 and size of every other file in ``directory``, and ``facts``; written last."""
     names = sorted(p.name for p in directory.iterdir() if p.is_file() and p.name != MANIFEST and p.name[0] != ".")
-    files = {name: {"sha256": sha256_file(directory / name), "bytes": (directory / name).stat().st_size} for name in names}
+    files = {
+        name: {"sha256": sha256_file(directory / name), "bytes": (directory / name).stat().st_size} for name in names
+    }
     write_json(directory / MANIFEST, {**(facts or {}), "files": files})
 
 
@@ -163,7 +170,9 @@ def directory_lock(directory: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             owner = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip() or "another process"
-            raise BusyError(f"{directory} is in use by {owner}.", "Wait for it to end, or choose another directory.") from error
+            raise BusyError(
+                f"{directory} is in use by {owner}.", "Wait for it to end, or choose another directory."
+            ) from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         yield

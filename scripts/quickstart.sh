@@ -25,15 +25,16 @@ step "Prepare a sample of real molecules" \
     prepare data/moses_sample.csv.gz -o "$out/dataset" --force
 rm -rf -- "$out/model"
 step "Train a small model, at most 3 minutes" \
-    train "$out/dataset" -o "$out/model" --set train.max_minutes=3 --set train.epochs=12 \
-    --set model.encoder_hidden=128 --set model.decoder_hidden=256 --set model.decoder_layers=1 --set model.latent=32
+    train "$out/dataset" -o "$out/model" --set train.max_minutes=3 --set train.epochs=60 --set train.batch_size=64 \
+    --set train.lr=3e-3 --set model.encoder_hidden=96 --set model.decoder_hidden=256 --set model.decoder_layers=1 \
+    --set model.latent=32 --set prior.max_steps=300
 step "Generate 1,000 molecules with the shipped model" \
     sample -n 1000 -o "$out/samples.csv" --seed 1
 rm -rf -- "$out/optimize"
 step "Improve five molecules" \
     optimize --oracle qed --start data/leads.smi --method cmaes --budget 500 -o "$out/optimize" --seed 1
 step "Write the report" \
-    report "$out/model" -o "$out/report.html"
+    report "$out" -o "$out/report.html" --title "molvae quickstart"
 
 printf '\n== Done in %dm%02ds (%dm%02ds of it the installation). Results:\n' \
     $((SECONDS / 60)) $((SECONDS % 60)) $((installed / 60)) $((installed % 60))

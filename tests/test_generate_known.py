@@ -13,7 +13,7 @@ import pytest
 
 from molvae.data.vocabulary import Vocabulary
 from molvae.errors import InputError
-from molvae.generate.known import load_known
+from molvae.generate.known import load_known, read_smiles
 
 
 def dataset(directory: Path, smiles: list[str], split: list[int]) -> Path:
@@ -72,6 +72,15 @@ def test_a_file_without_molecules_is_refused(tmp_path):
     path.write_text("C(\nC)\n")
     with pytest.raises(InputError, match="no molecule"):
         load_known(path)
+
+
+def test_read_smiles_keeps_every_row_in_order(tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_text("id,smiles\n1,CCO\n2\n3,C(\n4,CCN,extra\n5,C\n")
+    assert read_smiles(path) == ["CCO", "", "C(", "", "C"]
+    assert read_smiles(path, "1") == ["1", "", "3", "", "5"]
+    with pytest.raises(InputError, match="no column nothing"):
+        read_smiles(path, "nothing")
 
 
 def test_what_worker_processes_and_checks_import_is_light():

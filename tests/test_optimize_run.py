@@ -19,7 +19,7 @@ from toy_space import ToySpace, fluorines
 
 from molvae.cli.main import main
 from molvae.config import Config, ModelConfig
-from molvae.data.vocabulary import Vocabulary
+from molvae.data.vocabulary import EOS, Vocabulary
 from molvae.errors import BusyError, ConfigError, InputError, MolvaeError, OracleError, OutputError, UnknownNameError
 from molvae.files import directory_lock
 from molvae.nn.checkpoint import load_model, save_model
@@ -143,7 +143,7 @@ def survive(work: Callable[[], object]) -> int:
 @pytest.mark.parametrize("method", METHODS)
 def test_killed_anywhere_it_resumes_to_the_same_course_without_a_repeated_call(method: str, tmp_path: Path) -> None:
     whole = go(method=method)
-    for number, fatal in enumerate([1, 2, 3, 4, 6, 8]):
+    for number, fatal in enumerate([1, 2, 4, 7]):
         run, log = tmp_path / f"run{number}", tmp_path / f"log{number}"
         batches = 0
 
@@ -277,9 +277,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sizes = {"embedding": 8, "encoder_hidden": 16, "decoder_hidden": 16, "decoder_layers": 1, "latent": 4}
     config = Config(model=ModelConfig(**sizes))
     network = SequenceVAE(config.model, len(vocabulary))
-    for parameter in network.parameters():
-        # Larger weights than at first, so that latents decode to different molecules.
+    for parameter in network.decoder.parameters():
+        # Larger weights than at first, and an earlier end, so that latents decode to different molecules.
         parameter.data *= 3
+    network.decoder.to_logits.bias.data[EOS] += 1
     directory = tmp_path_factory.mktemp("model")
     save_model(directory, network, vocabulary, config, {"max_tokens": 12, "prior": None})
     return directory
@@ -287,10 +288,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("starts", [["CCO", "CC(N)=O"], []])
-def test_a_real_model_is_searched_and_the_search_repeats(method: str, starts: list[str], model: Path) -> None:
+def test_a_real_model_is_searched_and_the_search_repeats(
+    method: str, starts: list[str], model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # An untrained model writes few molecules.
+    monkeypatch.setattr("molvae.optimize.search.PATIENCE", 5)
     loaded = load_model(model, "cpu")
     first, second = (optimize(loaded, "logp", starts, method, 30, 1) for _ in range(2))
-    assert 1 < first.n_calls <= 30
+    assert 5 < first.n_calls <= 30
     pd.testing.assert_frame_equal(first.molecules, second.molecules)
     assert first.molecules["score"].notna().all()
     assert first.best["score"].max() == first.molecules["score"].max()
@@ -321,15 +326,15 @@ def test_the_verb_writes_a_run_and_goes_on_with_it(
     Path("leads.smi").write_text("CCO\nCC(N)=O\nC(\n[SiH4]\n")
     Path("mine.py").write_text("def longest(smiles):\n    print('noise')\n    return [len(s) for s in smiles]\n")
     common = ("--oracle", "mine:longest", "--start", "leads.smi", "-o", "run", "-m", model, "--device", "cpu")
-    code, out, _ = cli(capsys, *common, "--budget", 20)
+    code, out, _ = cli(capsys, *common, "--budget", 12)
     assert code == 0
     for word in ("run/best.csv", "run/molecules.csv", "run/run.json", "2 cannot be encoded", "[SiH4]"):
         assert word in out
-    assert len(pd.read_csv("run/molecules.csv")) == 20
-    code, out, _ = cli(capsys, *common, "--budget", 25, "--resume")
+    assert len(pd.read_csv("run/molecules.csv")) == 12
+    code, out, _ = cli(capsys, *common, "--budget", 15, "--resume")
     assert code == 0
-    assert len(pd.read_csv("run/molecules.csv")) == 25
-    assert json.loads(Path("run/run.json").read_text())["counts"]["replayed"] == 20
+    assert len(pd.read_csv("run/molecules.csv")) == 15
+    assert json.loads(Path("run/run.json").read_text())["counts"]["replayed"] == 12
 
 
 @pytest.mark.parametrize(

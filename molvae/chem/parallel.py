@@ -5,6 +5,7 @@ In: a function of one item, and items or chunks of them. Out: results in the ord
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 from collections import deque
@@ -24,7 +25,9 @@ SMALL = 200
 strings keeps RDKit within its stack."""
 
 PATIENCE = 30.0
-"""Seconds one item may take; the slowest molecule under the length cap takes 0.2."""
+"""Seconds one item may take before its process counts as hung."""
+SLOWEST = 0.2
+"""Seconds the slowest molecule under the length cap takes."""
 
 _IDLE = 300
 _LOST = (BrokenProcessPool, ShutdownExecutorError, FutureTimeout)
@@ -56,6 +59,10 @@ def _quiet_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+def _patience(chunk: Sequence[Any]) -> float:
+    return PATIENCE + SLOWEST * len(chunk)
+
+
 class _Pool:
     """Worker processes that are started anew when one of them dies."""
 
@@ -80,7 +87,7 @@ class _Pool:
     def carefully(self, chunk: Sequence[Any]) -> list[Any]:
         """Run a chunk that was in work when a process died: alone, and if it dies again, item by item."""
         try:
-            return self.submit(chunk).result(timeout=PATIENCE + len(chunk))
+            return self.submit(chunk).result(timeout=_patience(chunk))
         except _LOST:
             self.end()
         results = []
@@ -100,7 +107,9 @@ def map_chunks(
 ) -> Iterator[list[Any]]:
     """Apply ``function`` to every item of every chunk in worker processes and yield the results chunk by chunk.
 
-    Only ``2 * workers + 2`` chunks are read ahead of the one yielded, so memory stays bounded for any input.
+    Only ``2 * workers + 2`` chunks are read ahead of the one yielded, so memory stays bounded for any input. A single
+    chunk of at most `SMALL` items runs in the calling process: an exception still becomes `Rejected`, but there no
+    process can be lost, so ``function`` must cap the length of strings before RDKit sees them.
 
     Args:
         function: takes one item, returns its result; must be importable (or a dataclass of importable parts).
@@ -111,9 +120,17 @@ def map_chunks(
         A list for every chunk, in order, with one result per item. An item whose work raised, hung or killed
         its process gives `Rejected` with the reason ``crashed``.
     """
-    pool = _Pool(_EachItem(function), workers or cpu_count())
-    waiting: deque[tuple[Sequence[Any], Future[list[Any]]]] = deque()
     source = iter(chunks)
+    first = list(itertools.islice(source, 2))
+    if len(first) == 1 and len(first[0]) <= SMALL:
+        yield _EachItem(function)(first[0])
+        return
+    yield from _stream(_Pool(_EachItem(function), workers or cpu_count()), itertools.chain(first, source))
+
+
+def _stream(pool: _Pool, source: Iterator[Sequence[Any]]) -> Iterator[list[Any]]:
+    """Keep the pool busy and yield its results in order."""
+    waiting: deque[tuple[Sequence[Any], Future[list[Any]]]] = deque()
     ended = False
     try:
         while True:
@@ -127,7 +144,7 @@ def map_chunks(
                 return
             chunk, future = waiting[0]
             try:
-                results = future.result(timeout=PATIENCE + len(chunk) * (2 * pool.workers + 2))
+                results = future.result(timeout=_patience(chunk))
             except _LOST:
                 pool.end()
                 # Nobody knows which of the chunks in work was to blame, so each one is tried alone.
@@ -146,13 +163,8 @@ def map_items(
 ) -> list[Any]:
     """Apply ``function`` to every item on all cores: one result per item, in order (see `map_chunks`).
 
-    Up to `SMALL` items are worked on in the calling process; an exception still becomes `Rejected`, but there
-    a process cannot be lost, so ``function`` must cap the length of strings before RDKit sees them.
-
     >>> map_items(len, ["C", "CC"])
     [1, 2]
     """
-    if len(items) <= SMALL:
-        return _EachItem(function)(items)
     chunks = (items[start : start + chunk] for start in range(0, len(items), chunk))
     return [result for results in map_chunks(function, chunks, workers) for result in results]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 REASONS: dict[str, str] = {
-    "missing": "the row has no cell in the SMILES column",
+    "missing": "too few or too many cells in the row, so that its SMILES cannot be told",
     "empty": "nothing but white space",
     "whitespace": "white space inside: more than one word in the cell",
     "charset": "a character outside printable ASCII",

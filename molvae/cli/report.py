@@ -21,7 +21,9 @@ def command(
             show_default=False,
         ),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The page to write, ending in .html.")] = Path("report.html"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="The page to write, ending in .html.")] = Path(
+        "report.html"
+    ),
     title: Annotated[
         str | None, typer.Option("--title", help="Heading; left out, the name of the first RUN.", show_default=False)
     ] = None,

@@ -14,6 +14,7 @@ import typer
 from molvae.cli.options import Device
 
 if TYPE_CHECKING:
+    from molvae.cli.progress import Update
     from molvae.data.dataset import Dataset
     from molvae.train.loop import Callbacks
     from molvae.train.run import Trained
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 GRID = 16
 EXAMPLES = 200
 
-DatasetDirectory = Annotated[Path, typer.Argument(metavar="DATASET", help="Made by molvae prepare.", show_default=False)]
+DatasetDirectory = Annotated[
+    Path, typer.Argument(metavar="DATASET", help="Made by molvae prepare.", show_default=False)
+]
 ModelDirectory = Annotated[Path, typer.Option("-o", "--output", help="Directory of the model.", show_default=False)]
 ObjectiveName = Annotated[
     str | None, typer.Option("--objective", help="Training loss: ae, vae, beta_vae.", show_default="beta_vae")
@@ -29,10 +32,14 @@ ObjectiveName = Annotated[
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file of settings.", show_default=False)]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="One setting, such as train.lr=1e-3; repeatable.", show_default=False),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="One setting, such as train.lr=1e-3; repeatable.", show_default=False
+    ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the output directory.")]
-SeedOption = Annotated[int | None, typer.Option("--seed", min=0, max=2**63 - 1, help="Of all chance.", show_default="0")]
+SeedOption = Annotated[
+    int | None, typer.Option("--seed", min=0, max=2**63 - 1, help="Of all chance.", show_default="0")
+]
 
 DEFAULT_EPOCHS = 20
 
@@ -81,8 +88,14 @@ def _screen(stack: ExitStack, output: Path, data: Dataset) -> tuple[Callbacks, A
     from molvae.cli.progress import progress_bar
     from molvae.train.loop import Callbacks
 
-    update = stack.enter_context(progress_bar("Training", 1000, share=True))
     shown: dict[str, float | str] = {}
+    bars: list[Update] = []
+
+    def update(done: int) -> None:
+        if not bars:
+            # Made at the first report, when it is known how far a resumed run was: that does not count in the rate.
+            bars.append(stack.enter_context(progress_bar("Training", 1000, done, share=True)))
+        bars[0](done, **shown)
 
     def on_metrics(row: dict[str, Any], done: float) -> None:
         if row["kind"] == "train":
@@ -92,10 +105,12 @@ def _screen(stack: ExitStack, output: Path, data: Dataset) -> tuple[Callbacks, A
             )  # fmt: skip
         else:
             shown.update(exact=f"{row['exact']:.1%}")
-        update(min(1000, int(1000 * done)), **shown)
+        update(min(1000, int(1000 * done)))
 
     def on_prior(step: int, steps: int, rate: float) -> None:
-        update(int(1000 * step / steps), prior_rate=rate)
+        shown.clear()
+        shown.update(prior_step=f"{step}/{steps}", prior_rate=rate)
+        update(1000)
 
     def on_epoch(model: Any, epoch: int) -> None:
         _draw_samples(model, data, output, epoch)
@@ -140,7 +155,14 @@ def _report(trained: Trained, output: Path, data: Dataset) -> None:
         typer.echo(f"stopped by a signal; saved. Continue with: molvae train {data.directory} -o {output} --resume")
         raise typer.Exit(128 + trained.result.stopped_by)
     _write_examples(trained, output, data)
-    for name in ("model.safetensors", "prior.safetensors", "README.md", "metrics.jsonl", "reconstruction.csv", "samples"):
+    for name in (
+        "model.safetensors",
+        "prior.safetensors",
+        "README.md",
+        "metrics.jsonl",
+        "reconstruction.csv",
+        "samples",
+    ):
         if (output / name).exists():
             typer.echo(f"wrote {output / name}")
 

@@ -1,6 +1,6 @@
 """Collate molecules of similar length, so that almost no padding is computed.
 
-In: `Dataset` rows. Out: `Batch` of padded token ids, and the order of batches of an epoch as a function of (seed, epoch).
+In: `Dataset` rows. Out: `Batch` of padded token ids, and the order of batches of an epoch, given (seed, epoch).
 """
 
 from __future__ import annotations

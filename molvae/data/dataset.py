@@ -34,10 +34,9 @@ class PropertyInfo:
     @classmethod
     def from_json(cls, entry: dict[str, Any]) -> PropertyInfo:
         """Build from an entry of ``properties.json``; a property without values gets mean 0 and std 1."""
-        number = lambda key, default: default if entry.get(key) is None else float(entry[key])  # noqa: E731
-        return cls(
-            entry["name"], number("mean", 0.0), number("std", 1.0), number("min", 0.0), number("max", 0.0), int(entry["n"])
-        )
+        fallback = {"mean": 0.0, "std": 1.0, "min": 0.0, "max": 0.0}
+        mean, std, low, high = (default if entry.get(key) is None else entry[key] for key, default in fallback.items())
+        return cls(entry["name"], float(mean), float(std), float(low), float(high), int(entry["n"]))
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,9 @@ def load_dataset(directory: str | Path, *, verify: bool = True) -> Dataset:
     if not directory.is_dir():
         raise InputError(f"There is no dataset directory {directory}.", remedy)
     try:
-        manifest = verify_manifest(directory) if verify else json.loads((directory / "manifest.json").read_text("utf-8"))
+        manifest = (
+            verify_manifest(directory) if verify else json.loads((directory / "manifest.json").read_text("utf-8"))
+        )
         arrays = {
             name: np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False)
             for name in ("tokens", "offsets", "split", "properties")

@@ -1,6 +1,6 @@
-"""Collect the molecules that count as known, such as a training set.
+"""Read the molecules of a file, and collect those that count as known, such as a training set.
 
-In: a dataset directory, or a file of SMILES. Out: a set of canonical SMILES.
+In: a dataset directory, or a file of SMILES. Out: SMILES as given, in order; a set of canonical SMILES.
 """
 
 from __future__ import annotations
@@ -13,8 +13,25 @@ import pyarrow.parquet
 from molvae.chem.rejected import Rejected
 from molvae.chem.standardize import standardize_many
 from molvae.data.dataset import SPLITS, load_dataset
-from molvae.data.table import read_smiles
+from molvae.data.table import Table
 from molvae.errors import InputError
+
+
+def read_smiles(source: str | Path, column: str | None = None) -> list[str]:
+    """Return the SMILES column of a table, one entry per row, in order.
+
+    Args:
+        source: .csv .tsv .smi .smiles, each also .gz, or ``-`` for stdin; read as ``molvae prepare`` reads it.
+        column: name or number (from 1) of the column; None finds it.
+
+    Returns:
+        The cells as they are; "" for a row that has more or fewer cells than the header, so that no row is lost.
+
+    Raises:
+        InputError: when the file cannot be read, has no rows, or no such column.
+    """
+    table = Table(str(source), column)
+    return [row[table.smiles] if isinstance(row, list) else "" for row in table.rows()]
 
 
 def load_known(path: Path) -> frozenset[str]:

@@ -20,7 +20,7 @@ from molvae import __version__
 from molvae.config import Config, build_config
 from molvae.data.dataset import PropertyInfo
 from molvae.data.vocabulary import Vocabulary
-from molvae.errors import MolvaeError, ModelFileError, UnknownNameError
+from molvae.errors import ModelFileError, MolvaeError, UnknownNameError
 from molvae.files import verify_manifest, write_json, write_manifest, write_text, write_with
 from molvae.nn.device import choose_device
 from molvae.nn.model import SequenceVAE
@@ -93,7 +93,10 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _state(module: torch.nn.Module, half: bool) -> dict[str, torch.Tensor]:
-    return {name: value.half() if half and value.is_floating_point() else value for name, value in module.state_dict().items()}
+    return {
+        name: value.half() if half and value.is_floating_point() else value
+        for name, value in module.state_dict().items()
+    }
 
 
 def save_model(
@@ -127,7 +130,11 @@ def save_model(
 
 def _fill(module: torch.nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
     expected = module.state_dict()
-    wrong = [n for n in expected.keys() | tensors.keys() if n not in expected or n not in tensors or expected[n].shape != tensors[n].shape]
+    wrong = [
+        n
+        for n in expected.keys() | tensors.keys()
+        if n not in expected or n not in tensors or expected[n].shape != tensors[n].shape
+    ]
     if wrong:
         raise ModelFileError(
             f"{path} does not fit its config: {sorted(wrong)[0]} is missing, extra or of another shape.",
@@ -157,7 +164,8 @@ def load_model(name_or_directory: str | Path | None = None, device: str = "auto"
         facts: dict[str, Any] = content["facts"]
         if facts["format"] > FORMAT:
             raise ModelFileError(
-                f"{directory} was written by molvae {facts['molvae']}, in a newer format.", "Update: pip install -U molvae."
+                f"{directory} was written by molvae {facts['molvae']}, in a newer format.",
+                "Update: pip install -U molvae.",
             )
         config = build_config(content["config"], str(directory / "config.json"))
         info = [PropertyInfo(**entry) for entry in properties]

@@ -72,8 +72,8 @@ class Decoder(nn.Module):
         return self._logits(states)
 
     def _logits(self, states: torch.Tensor) -> torch.Tensor:
-        forbidden: torch.Tensor = self.forbidden
-        return self.to_logits(states).float().masked_fill(forbidden, -torch.inf)
+        logits: torch.Tensor = self.to_logits(states).float()
+        return logits.masked_fill(self.get_buffer("forbidden"), -torch.inf)
 
     def token_log_prob(
         self, tokens: torch.Tensor, z: torch.Tensor, cond: torch.Tensor, inputs: torch.Tensor | None = None
@@ -99,10 +99,9 @@ class Decoder(nn.Module):
     ) -> torch.Tensor:
         """Return log p(x|z,c) in nats per molecule, (K, B), for ``z`` (K, B, D); the rest as in `token_log_prob`."""
         samples, batch, latent = z.shape
-        repeat = lambda part: part.repeat(samples, 1)  # noqa: E731
-        nats = self.token_log_prob(
-            repeat(tokens), z.reshape(samples * batch, latent), repeat(cond), None if inputs is None else repeat(inputs)
-        )
+        read = None if inputs is None else inputs.repeat(samples, 1)
+        flat = z.reshape(samples * batch, latent)
+        nats = self.token_log_prob(tokens.repeat(samples, 1), flat, cond.repeat(samples, 1), read)
         return nats.sum(1).view(samples, batch)
 
 

@@ -42,7 +42,7 @@ def choose_device(name: str = "auto") -> torch.device:
 def bfloat16_pays(device: torch.device) -> bool:
     """Tell whether ``device`` multiplies bfloat16 matrices in hardware."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     cpuinfo = Path("/proc/cpuinfo")
     text = cpuinfo.read_text(errors="replace") if device.type == "cpu" and cpuinfo.exists() else ""
     return "avx512_bf16" in text or "amx_bf16" in text

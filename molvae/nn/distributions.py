@@ -17,7 +17,9 @@ _LOG_2_PI = math.log(2 * math.pi)
 class Posterior(Protocol):
     """What an encoder returns: q(z|x) over (D,), one per molecule."""
 
-    mean: torch.Tensor
+    @property
+    def mean(self) -> torch.Tensor:
+        """The centre of q(z|x), (B, D)."""
 
     def sample(self, k: int, generator: torch.Generator | None = None) -> torch.Tensor:
         """Draw (K, B, D) latents, differentiable with respect to the parameters."""

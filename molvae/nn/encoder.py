@@ -39,11 +39,16 @@ class Encoder(nn.Module):
         super().__init__()
         size = config.encoder_hidden
         self.embedding = nn.Embedding(vocab_size, config.embedding, padding_idx=PAD)
-        make = lambda: nn.GRU(  # noqa: E731
-            config.embedding, size, config.encoder_layers, batch_first=True,
-            dropout=config.dropout if config.encoder_layers > 1 else 0.0,
-        )  # fmt: skip
-        self.forward_gru, self.backward_gru = make(), make()
+        self.forward_gru, self.backward_gru = (
+            nn.GRU(
+                config.embedding,
+                size,
+                config.encoder_layers,
+                batch_first=True,
+                dropout=config.dropout if config.encoder_layers > 1 else 0.0,
+            )
+            for _ in range(2)
+        )
         self.to_mean = nn.Linear(4 * size, config.latent)
         self.to_log_std = nn.Linear(4 * size, config.latent)
         self.log_std_min = config.log_std_min

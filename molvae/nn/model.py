@@ -69,7 +69,9 @@ class SequenceVAE(nn.Module):
         Args:
             properties: (B, P) in the properties' own units, NaN where unknown.
         """
-        values = self.scaler.scale(properties)[:, self._condition_columns] if self.condition_names else properties[:, :0]
+        values = (
+            self.scaler.scale(properties)[:, self._condition_columns] if self.condition_names else properties[:, :0]
+        )
         return torch.cat([values.nan_to_num(0.0), (~values.isnan()).float()], dim=1)
 
     def unconditioned(self, count: int) -> torch.Tensor:

@@ -85,7 +85,8 @@ class FlowPrior(nn.Module):
         """Draw ``n`` latents, (n, D)."""
         whiten, center = self.get_buffer("whiten"), self.get_buffer("center")
         noise = torch.randn((n, len(center)), generator=generator, device=center.device)
-        return self.flow().transform.inv(noise) @ whiten.T + center
+        white: torch.Tensor = self.flow().transform.inv(noise)
+        return white @ whiten.T + center
 
     def log_prob(self, z: torch.Tensor) -> torch.Tensor:
         """Return the log density of ``z`` (N, D) in nats, (N,)."""

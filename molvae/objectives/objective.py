@@ -80,7 +80,8 @@ class Objective:
         loss = -self.row.bound(log_prob - beta * divergence).mean()
         if self.config.free_bits and isinstance(posterior, DiagonalNormal):
             loss = loss + beta * free_bits_penalty(posterior, self.config.free_bits)
-        head = head_loss(*model.heads(z[0]), model.targets(batch.properties))
+        mean, log_std = model.heads(z[0])
+        head = head_loss(mean, log_std, model.targets(batch.properties))
         # A point mass has no rate; the encoder's unused noise is not reported as one.
         rate = kl_per_dimension(q).sum(1).mean() if isinstance(posterior, DiagonalNormal) else torch.zeros(())
         return LossTerms(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from molvae.report.figures import Chart, short
 from molvae.report.structures import molecule_svg, pair_svg
@@ -68,6 +69,11 @@ class Section:
     blocks: list[Block] = field(default_factory=list)
 
 
+def named(title: str, path: Path, several: bool) -> str:
+    """Return ``title``, with the name of ``path`` when the report has several of its kind."""
+    return f"{title}: {path.name}" if several else title
+
+
 def percent(part: float, whole: float) -> str:
     """Write a share, ``100 %`` only when nothing is missing and ``0 %`` only when there is nothing.
 
@@ -92,7 +98,9 @@ def pair(first: str, second: str, facts: Sequence[tuple[str, str]], mark: str, *
     return Tile(pair_svg(first, second, 212, 150, shared=shared), (first, second), tuple(facts), mark)
 
 
-def count_lines(counts: Mapping[str, int], whole: int, words: Mapping[str, str], good: Sequence[str] = ("ok",)) -> list[Count]:
+def count_lines(
+    counts: Mapping[str, int], whole: int, words: Mapping[str, str], good: Sequence[str] = ("ok",)
+) -> list[Count]:
     """Return counts as lines, good ones first, then the largest first.
 
     Args:

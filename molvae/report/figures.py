@@ -22,10 +22,10 @@ from molvae.report.structures import grid_png as grid_png
 from molvae.report.structures import grid_svg as grid_svg
 
 # Okabe and Ito's palette: told apart with every common kind of colour blindness, and in print by lightness.
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#c3c8cf"
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#c3c8cf"
 INK, MUTED, RULE = "#1f2933", "#5b6673", "#e3e6ea"
 _SANS = "system-ui, -apple-system, Segoe UI, Roboto, Helvetica Neue, Arial, sans-serif"
-_SETTINGS: dict[str, Any] = {
+_SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "molvae",  # the same data give the same bytes
     "text.parse_math": False,  # a column may be called "cost ($) or $x$"
@@ -92,8 +92,6 @@ def _chart(draw: Callable[[Axes], None], size: tuple[float, float] = (3.7, 2.05)
         axes = figure.add_subplot()
         draw(axes)
         axes.yaxis.set_major_locator(MaxNLocator(4))
-        if not axes.xaxis.get_label_text():
-            axes.set_xlabel("")
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
@@ -105,9 +103,7 @@ def _thin(x: NDArray[np.float64], y: NDArray[np.float64], most: int) -> tuple[ND
     return x[keep], y[keep]
 
 
-def _series(
-    rows: Sequence[Mapping[str, Any]], kind: str, key: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _series(rows: Sequence[Mapping[str, Any]], kind: str, key: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     points = [(r["step"], r[key]) for r in rows if r.get("kind") == kind and isinstance(r.get(key), int | float)]
     pairs = np.asarray(points, dtype=np.float64).reshape(-1, 2)
     pairs = pairs[np.isfinite(pairs).all(axis=1)]
@@ -125,7 +121,9 @@ def _smooth(y: NDArray[np.float64]) -> NDArray[np.float64]:
     return smooth
 
 
-def _curve(rows: Sequence[Mapping[str, Any]], title: str, lines: Sequence[tuple[str, str, str]], scale: float) -> Chart | None:
+def _curve(
+    rows: Sequence[Mapping[str, Any]], title: str, lines: Sequence[tuple[str, str, str]], scale: float
+) -> Chart | None:
     drawn = [(label, color, *_series(rows, kind, key)) for kind, key, label in lines for color in [_COLORS[label]]]
     drawn = [line for line in drawn if len(line[2])]
     if not drawn:
@@ -153,7 +151,7 @@ def _curve(rows: Sequence[Mapping[str, Any]], title: str, lines: Sequence[tuple[
     return Chart(title, f"last: {last}", f"{title} over training steps; last values: {last}.", _chart(draw))
 
 
-_COLORS = {"training": BLUE, "validation": ORANGE, "exact": ORANGE, "tokens": "#009E73"}
+_COLORS = {"training": BLUE, "validation": ORANGE, "exact": ORANGE, "tokens": GREEN}
 
 
 def training_curves(metrics: Sequence[Mapping[str, Any]]) -> list[Chart]:
@@ -205,7 +203,8 @@ def _histogram(name: str, generated: NDArray[np.float64], reference: NDArray[np.
     caption = f"median {short(float(np.median(generated)))}"
     if len(reference):
         caption += f", training set {short(float(np.median(reference)))}"
-    return Chart(title, caption, f"Histogram of {title} of {len(generated)} generated molecules; {caption}.", _chart(draw))
+    alt = f"Histogram of {title} of {len(generated)} generated molecules; {caption}."
+    return Chart(title, caption, alt, _chart(draw))
 
 
 def property_histograms(
@@ -226,13 +225,14 @@ def property_histograms(
     return charts
 
 
-def search_curve(scores: NDArray[np.float64], title: str = "Best score so far") -> Chart | None:
+def search_curve(scores: NDArray[np.float64], *, minimize: bool = False) -> Chart | None:
     """Draw every score (N,) in the order of the oracle calls, and the best so far; None when no score is finite."""
+    title = "Best score so far"
     calls = np.arange(1, len(scores) + 1, dtype=np.float64)
     good = np.isfinite(scores)
     if not good.any():
         return None
-    best = np.fmax.accumulate(scores)
+    best = np.fmin.accumulate(scores) if minimize else np.fmax.accumulate(scores)
 
     def draw(axes: Axes) -> None:
         axes.plot(*_thin(calls[good], scores[good], 1500), "o", color=GREY, markersize=2.6, markeredgewidth=0)
@@ -245,5 +245,5 @@ def search_curve(scores: NDArray[np.float64], title: str = "Best score so far") 
         axes.set_ylabel("score")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
-    caption = f"{len(scores):,} calls, best {short(float(np.nanmax(scores)))}"
+    caption = f"{len(scores):,} calls, best {short(float(best[-1]))}"
     return Chart(title, caption, f"{title} over oracle calls: {caption}.", _chart(draw, (5.6, 2.5)))

@@ -20,8 +20,7 @@ from markupsafe import Markup
 from molvae import __version__
 from molvae.errors import InputError
 from molvae.files import write_text
-from molvae.report.blocks import Card, Section
-from molvae.report.sections import Missing, all_sections
+from molvae.report.contents import Contents, build_contents
 from molvae.report.tables import Sources, read_sources
 
 MOST_FILES = 40
@@ -50,10 +49,13 @@ def human_size(n: int) -> str:
     return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
 
 
+def _manifests(sources: Sources) -> list[tuple[Path, dict[str, Any]]]:
+    models = [(model.path, model.manifest) for model in sources.models]
+    return models + [(dataset.path, dataset.manifest) for dataset in sources.datasets]
+
+
 def _files(sources: Sources) -> list[FileLine]:
-    homes: dict[Path, dict[str, Any]] = {}
-    for owner in (*sources.models, *sources.datasets):
-        homes[owner.path] = owner.manifest
+    homes: dict[Path, dict[str, Any]] = dict(_manifests(sources))
     homes.update((run.path, run.facts) for run in sources.searches)
     lines, seen = [], set()
     for home, manifest in homes.items():
@@ -73,26 +75,25 @@ def _files(sources: Sources) -> list[FileLine]:
 def _versions(sources: Sources) -> list[tuple[str, str]]:
     found = {"molvae": __version__, "python": platform.python_version()}
     found.update((name, metadata.version(name)) for name in ("rdkit", "matplotlib"))
-    for owner in (*sources.models, *sources.datasets):
-        versions = owner.manifest.get("versions")
+    for path, manifest in _manifests(sources):
+        versions = manifest.get("versions")
         if isinstance(versions, dict):
-            found.update({f"{key} ({owner.path.name})": str(value) for key, value in versions.items()})
+            found.update({f"{key} ({path.name})": str(value) for key, value in versions.items()})
     return list(found.items())
 
 
 def _seeds(sources: Sources) -> str:
-    facts = [*(run.config for run in sources.models), *(run.facts for run in sources.searches)]
+    facts = [*(run.config for run in sources.models), *(run.settings for run in sources.searches)]
     facts += [dataset.manifest for dataset in sources.datasets]
     seeds = [str(values["seed"]) for values in facts if isinstance(values.get("seed"), int)]
     return ", ".join(dict.fromkeys(seeds)) or "not recorded"
 
 
-def _page(
-    title: str, sources: Sources, sections: list[Section], cards: list[Card], missing: Missing, paths: Sequence[Path]
-) -> str:
+def _page(title: str, sources: Sources, contents: Contents, paths: Sequence[Path]) -> str:
     environment = Environment(
-        loader=PackageLoader("molvae.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+        loader=PackageLoader("molvae.report"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
     # Only text that this package drew itself is let through unescaped: SVG from RDKit and from matplotlib.
     environment.filters["svg"] = Markup
     environment.filters["picture"] = lambda svg: "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
@@ -104,9 +105,9 @@ def _page(
         version=__version__,
         seed=_seeds(sources),
         versions=_versions(sources),
-        sections=sections,
-        cards=cards[:8],
-        missing=missing,
+        sections=contents.sections,
+        cards=contents.cards[:8],
+        missing=contents.missing,
         notes=sources.notes,
         files=files[:MOST_FILES],
         more_files=max(0, len(files) - MOST_FILES),
@@ -140,7 +141,6 @@ def build_report(
     if reference is None:
         tables = [dataset.path for dataset in found.datasets if (dataset.path / "molecules.parquet").is_file()]
         reference = tables[0] if tables else None
-    sections, cards, missing = all_sections(found, reference)
     heading = title or sources[0].resolve().name
-    write_text(output, _page(heading, found, sections, cards, missing, sources))
+    write_text(output, _page(heading, found, build_contents(found, reference), sources))
     return output

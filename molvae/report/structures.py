@@ -41,7 +41,7 @@ def _style(options: Any) -> None:
     options.minFontSize = 9
     options.baseFontSize = 0.7
     options.legendFontSize = 13
-    options.highlightBondWidthMultiplier = 10
+    options.highlightBondWidthMultiplier = 20
     options.highlightRadius = 0.28
 
 
@@ -97,14 +97,24 @@ def molecule_svg(smiles: str, width: int = 220, height: int = 160) -> str:
     return draw(parse(smiles), width, height)
 
 
-def shared_atoms(first: Any, second: Any, seconds: int = 2) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def shared_atoms(
+    first: Any, second: Any, *, whole_rings: bool = True, seconds: int = 2
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Find the largest common substructure of two molecules.
+
+    Args:
+        first: an RDKit molecule.
+        second: an RDKit molecule.
+        whole_rings: take a ring only when all of it is shared.
+        seconds: the best found by then is the answer.
 
     Returns:
         The matching atom indices in ``first`` and in ``second``, same order; both empty when nothing is shared.
     """
     with rdBase.BlockLogs():
-        found = rdFMCS.FindMCS([first, second], timeout=seconds, ringMatchesRingOnly=True, completeRingsOnly=True)
+        found = rdFMCS.FindMCS(
+            [first, second], timeout=seconds, ringMatchesRingOnly=True, completeRingsOnly=whole_rings
+        )
         query = Chem.MolFromSmarts(found.smartsString) if found.numAtoms else None
         if query is None:
             return (), ()
@@ -127,7 +137,7 @@ def pair_svg(first: str, second: str, width: int = 220, height: int = 160, *, sh
     left, right = parse(first), parse(second)
     if left is None or right is None:
         return draw(left, width, height), draw(right, width, height)
-    here, there = shared_atoms(left, right)
+    here, there = shared_atoms(left, right, whole_rings=shared)
     if len(here) > 2 and len(here) == len(there):
         rdDepictor.GenerateDepictionMatching2DStructure(right, left, list(zip(here, there, strict=True)))
     if shared:

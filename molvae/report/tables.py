@@ -1,23 +1,35 @@
 """Read what the other verbs wrote, taking every part that is there and naming every part that is not.
 
-In: paths of model, dataset and optimisation directories and of CSV tables. Out: one `Sources` with typed tables and counts.
+In: paths of model, dataset and optimisation directories and of CSV tables. Out: one `Sources`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from molvae.errors import InputError
 
-TEXT_COLUMNS = frozenset({"smiles", "state", "alerts", "input", "output", "match", "parent", "reason", "detail", "start"})
+TEXT_COLUMNS = frozenset(
+    {
+        "smiles",
+        "state",
+        "alerts",
+        "input",
+        "canonical",
+        "output",
+        "match",
+        "parent",
+        "best_of_parent",
+        "reason",
+        "detail",
+    }
+)
 TABLE_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".smi")
 ANY_SOURCE = "Give a model, dataset or optimize directory, or a CSV written by molvae sample or molvae reconstruct."
 
@@ -35,7 +47,7 @@ class ModelRun:
 
 @dataclass(slots=True)
 class DatasetFacts:
-    """A dataset directory: its manifest and how many rows were rejected for each reason."""
+    """A dataset directory: its manifest, how many rows were rejected for each reason, and the first of each."""
 
     path: Path
     manifest: dict[str, Any] = field(default_factory=dict)
@@ -63,7 +75,30 @@ class SearchRun:
 
     path: Path
     molecules: pd.DataFrame
+    best: pd.DataFrame = field(default_factory=pd.DataFrame)
     facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings in run.json."""
+        settings = self.facts.get("settings", self.facts)
+        return settings if isinstance(settings, dict) else {}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How often what happened, from run.json."""
+        counts = self.facts.get("counts")
+        return {k: v for k, v in counts.items() if isinstance(v, int)} if isinstance(counts, dict) else {}
+
+    @property
+    def oracle(self) -> str:
+        """Name of the oracle, "score" when it is not recorded."""
+        return str(self.settings.get("oracle", "score"))
+
+    @property
+    def minimize(self) -> bool:
+        """Whether a low score is a good one."""
+        return self.settings.get("minimize") is True
 
 
 @dataclass(slots=True)
@@ -100,7 +135,7 @@ def read_table(path: Path) -> pd.DataFrame:
         raise InputError(f"Cannot read {path}: {error.strerror or error}.", "Check the path.") from error
     except (ValueError, EOFError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} is not a table: {reason}.", ANY_SOURCE) from error
+        raise InputError(f"{path} is not a table: {reason.rstrip('.')}.", ANY_SOURCE) from error
     for column in rows.columns:
         if column not in TEXT_COLUMNS:
             numbers = pd.to_numeric(rows[column], errors="coerce")
@@ -108,6 +143,18 @@ def read_table(path: Path) -> pd.DataFrame:
             if bool((numbers.notna() | blank).all()):
                 rows[column] = numbers.astype("float64")
     return rows
+
+
+def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows as dictionaries, column name to value."""
+    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+
+
+def tally(rows: pd.DataFrame, column: str) -> dict[str, int]:
+    """Return how often each value of a text column occurs, most frequent first; empty without that column."""
+    if column not in rows.columns:
+        return {}
+    return {str(value): int(n) for value, n in rows[column].value_counts().items()}
 
 
 def read_json(path: Path, notes: list[str]) -> dict[str, Any]:
@@ -152,10 +199,14 @@ def _read_epochs(directory: Path, notes: list[str]) -> dict[int, list[str]]:
 
 def _read_dataset(path: Path, notes: list[str]) -> DatasetFacts:
     dataset = DatasetFacts(path, read_json(path / "manifest.json", notes))
+    counts = dataset.manifest.get("counts")
+    reasons = counts.get("rejected_by_reason") if isinstance(counts, dict) else None
+    if isinstance(reasons, dict):
+        dataset.rejected = {str(reason): n for reason, n in reasons.items() if isinstance(n, int)}
     if (path / "rejected.csv").is_file():
         try:
             rows = read_table(path / "rejected.csv")
-            dataset.rejected = {str(k): int(v) for k, v in rows["reason"].value_counts().items()}
+            dataset.rejected = tally(rows, "reason")
             dataset.examples = {str(k): str(v) for k, v in rows.groupby("reason")["input"].first().items()}
         except (InputError, KeyError) as error:
             notes.append(f"{path / 'rejected.csv'} could not be read: {str(error).splitlines()[0]}")
@@ -165,15 +216,17 @@ def _read_dataset(path: Path, notes: list[str]) -> DatasetFacts:
 def _sort_table(path: Path, sources: Sources) -> None:
     rows = read_table(path)
     if {"step", "smiles", "score"} <= set(rows.columns):
-        facts = read_json(path.parent / "run.json", sources.notes)
-        sources.searches.append(SearchRun(path.parent, rows, facts))
+        run = SearchRun(path.parent, rows, facts=read_json(path.parent / "run.json", sources.notes))
+        if (path.parent / "best.csv").is_file():
+            run.best = read_table(path.parent / "best.csv")
+        sources.searches.append(run)
     elif {"input", "output"} <= set(rows.columns):
         sources.reconstructions.append(Table(path, rows))
     elif "smiles" in rows.columns:
         sources.samples.append(Table(path, rows))
     else:
         columns = ", ".join(str(column) for column in rows.columns[:8])
-        raise InputError(f"{path} has the columns {columns}; a column smiles, or input and output, is needed.", ANY_SOURCE)
+        raise InputError(f"{path} has no column smiles, nor input and output, but {columns}.", ANY_SOURCE)
 
 
 def _add_table(path: Path, sources: Sources) -> None:
@@ -190,7 +243,8 @@ def _add_directory(path: Path, sources: Sources, depth: int) -> None:
     elif has & {"molecules.csv", "best.csv"}:
         _add_table(path / "molecules.csv", sources)
     elif has & {"config.json", "metrics.jsonl", "model.safetensors"}:
-        run = ModelRun(path, read_json(path / "config.json", sources.notes), read_json(path / "manifest.json", sources.notes))
+        run = ModelRun(path, read_json(path / "config.json", sources.notes))
+        run.manifest = read_json(path / "manifest.json", sources.notes)
         run.metrics = read_metrics(path / "metrics.jsonl", sources.notes)
         run.epochs = _read_epochs(path / "samples", sources.notes)
         sources.models.append(run)
@@ -227,51 +281,3 @@ def read_sources(paths: Sequence[Path]) -> Sources:
             problem = sources.notes[-1] if sources.notes else f"{path} holds nothing that a report can show."
             raise InputError(problem, ANY_SOURCE)
     return sources
-
-
-def reference_properties(dataset: Path, names: Iterable[str], limit: int = 20_000) -> dict[str, NDArray[np.float64]]:
-    """Read property values of about ``limit`` training molecules, spread evenly over the data set.
-
-    Args:
-        dataset: a dataset directory.
-        names: the properties wanted; those the data set lacks are left out of the answer.
-        limit: how many rows are enough for a histogram.
-
-    Returns:
-        Property name to its finite values, float64 (N,); empty when the table is missing or cannot be read.
-    """
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        with parquet.ParquetFile(dataset / "molecules.parquet") as table:
-            kept = [name for name in names if name in table.schema_arrow.names]
-            stride = max(1, table.metadata.num_rows // limit)
-            columns = [*kept, "split"] if "split" in table.schema_arrow.names else kept
-            frames = []
-            offset = 0
-            for batch in table.iter_batches(columns=columns):
-                frames.append(batch.slice(-offset % stride).to_pandas().iloc[::stride])
-                offset += batch.num_rows
-    except (OSError, pa.ArrowException):
-        return {}
-    rows = pd.concat(frames) if frames else pd.DataFrame(columns=columns)
-    if "split" in rows:
-        rows = rows[rows["split"].isin(["train", 0, "0"])]
-    values = {name: rows[name].to_numpy(dtype=np.float64) for name in kept}
-    return {name: column[np.isfinite(column)] for name, column in values.items()}
-
-
-def count_known(dataset: Path, smiles: set[str]) -> int | None:
-    """Count how many of ``smiles`` stand in the data set's table, streaming it; None when the table cannot be read."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    found: set[str] = set()
-    try:
-        with parquet.ParquetFile(dataset / "molecules.parquet") as table:
-            for batch in table.iter_batches(columns=["smiles"]):
-                found |= smiles.intersection(batch.column(0).to_pylist())
-    except (OSError, pa.ArrowException):
-        return None
-    return len(found)

@@ -50,7 +50,9 @@ def reconstruct_tokens(model: SequenceVAE, batch: Batch) -> torch.Tensor:
 
 
 @torch.no_grad()
-def evaluate(model: SequenceVAE, dataset: Dataset, rows: NDArray[np.int64], seed: int = 0, batch_size: int = 500) -> Evaluation:
+def evaluate(
+    model: SequenceVAE, dataset: Dataset, rows: NDArray[np.int64], seed: int = 0, batch_size: int = 500
+) -> Evaluation:
     """Evaluate ``model`` on ``rows`` (N,) of ``dataset``; the same seed gives the same figures.
 
     Source of active units: Burda et al. (2016), section 5.1, https://arxiv.org/abs/1509.00519

@@ -44,7 +44,9 @@ class PriorFit:
 
 
 @torch.no_grad()
-def encode_codes(model: SequenceVAE, dataset: Dataset, rows: NDArray[np.int64], batch_size: int = 1000) -> DiagonalNormal:
+def encode_codes(
+    model: SequenceVAE, dataset: Dataset, rows: NDArray[np.int64], batch_size: int = 1000
+) -> DiagonalNormal:
     """Return q(z|x) of ``rows`` (N,), mean and log_std (N, D) on the CPU, in the order of ``rows``."""
     order = np.argsort(dataset.lengths[rows], kind="stable")
     mean, log_std = torch.zeros(len(rows), model.latent), torch.zeros(len(rows), model.latent)
@@ -70,13 +72,18 @@ def fit_prior(
     """
     rows = dataset.rows("train")
     if len(rows) < MIN_CODES:
-        raise InputError(f"A prior needs {MIN_CODES} training molecules, the dataset has {len(rows)}.", "Use --set prior.kind=normal.")
+        raise InputError(
+            f"A prior needs {MIN_CODES} training molecules, the dataset has {len(rows)}.",
+            "Use --set prior.kind=normal.",
+        )
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.permutation(rows)[: config.codes])
     posterior = encode_codes(model, dataset, rows)
     shuffled = torch.from_numpy(rng.permutation(len(rows)))
     cut = max(1, int(HELD_OUT * len(rows)))
-    held, used = (DiagonalNormal(posterior.mean[part], posterior.log_std[part]) for part in (shuffled[:cut], shuffled[cut:]))
+    held, used = (
+        DiagonalNormal(posterior.mean[part], posterior.log_std[part]) for part in (shuffled[:cut], shuffled[cut:])
+    )
     generator = torch.Generator().manual_seed(seed)
     normal = StandardNormal(model.latent)
     prior: Prior
@@ -95,7 +102,7 @@ def fit_prior(
 def rate_against(prior: Prior, posterior: DiagonalNormal, generator: torch.Generator) -> float:
     """Return the mean of log q(z|x) - log p(z) in nats over ``posterior`` (N, D), one draw a molecule."""
     z = posterior.sample(1, generator)
-    log_prior = torch.cat([prior.log_prob(part) for part in z[0].split(2000)])
+    log_prior = torch.cat([prior.log_prob(part) for part in torch.split(z[0], 2000)])
     return float((posterior.log_prob(z)[0] - log_prior).mean())
 
 
@@ -103,7 +110,9 @@ def _fit_mixture(used: DiagonalNormal, config: PriorConfig, seed: int, generator
     z = used.sample(1, generator)[0].numpy()
     # A full covariance needs several codes a dimension; fewer components where there are few molecules.
     components = max(1, min(config.components, len(z) // (3 * z.shape[1])))
-    fitted = SklearnMixture(components, random_state=seed, reg_covar=1e-4, max_iter=60, tol=1e-2, init_params="k-means++").fit(z)
+    fitted = SklearnMixture(
+        components, random_state=seed, reg_covar=1e-4, max_iter=60, tol=1e-2, init_params="k-means++"
+    ).fit(z)
     prior = GaussianMixture(z.shape[1], config.components)
     weights = torch.zeros(config.components)
     weights[:components] = torch.from_numpy(fitted.weights_).float()

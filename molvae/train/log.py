@@ -21,7 +21,9 @@ class MetricsLog:
 
     def append(self, row: dict[str, Any]) -> None:
         """Write one row; a float that is not finite becomes null."""
-        clean = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
+        clean = {
+            key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()
+        }
         with self.path.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(clean) + "\n")
 
@@ -39,5 +41,7 @@ class MetricsLog:
 
     def cut_after(self, step: int) -> None:
         """Drop the rows of steps after ``step``: a resumed run writes them again."""
+        if not self.path.exists():
+            return
         rows = [row for row in self.rows() if row["step"] <= step]
         write_text(self.path, "".join(json.dumps(row) + "\n" for row in rows))

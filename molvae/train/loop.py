@@ -138,6 +138,7 @@ class Trainer:
             self.callbacks.on_warning(f"Passed over a damaged checkpoint: {reason}")
         if checkpoint is None:
             self.callbacks.on_warning("There is no checkpoint to resume from; training starts at step 0.")
+            self.log.cut_after(-1)
             return
         self.progress = Progress(**restore_state(checkpoint, self.model, self.optimizer, self.average))
         self.objective.schedule.state = dict(self.progress.schedule)
@@ -166,9 +167,10 @@ class Trainer:
         """Take steps until a limit or a signal; checkpoint, validate and report on the way."""
         train, progress = self.config.train, self.progress
         since, molecules = time.perf_counter(), 0
-        for rows in self._batches():
-            if stop.signal is not None or self.done() >= 1:
-                return
+        batches = self._batches()
+        # Asked before the next batch is taken, because taking it moves the run's place in the epoch.
+        while stop.signal is None and self.done() < 1:
+            rows = next(batches)
             started = time.perf_counter()
             terms, norm = self.step(load_batch(self.dataset, rows).to(self.model.device))
             progress.seconds += time.perf_counter() - started
@@ -279,7 +281,10 @@ class Trainer:
     def choose_weights(self) -> tuple[bool, Evaluation]:
         """Leave the better of last and averaged weights in the model, by distortion plus beta times rate."""
         beta = self.objective.schedule.weight(self.progress.step)
-        score = lambda found: found.distortion + beta * found.rate  # noqa: E731
+
+        def score(found: Evaluation) -> float:
+            return found.distortion + beta * found.rate
+
         self.model.eval()
         last = evaluate(self.model, self.dataset, self.valid_rows, self.config.seed)
         if self.average is None:

@@ -27,7 +27,9 @@ def learning_rate(config: TrainConfig, step: int, done: float) -> float:
 def build_optimizer(model: torch.nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     """Return AdamW over all parameters; its update is fused where the device offers that."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.99), foreach=True)
+    return torch.optim.AdamW(
+        parameters, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.99), foreach=True
+    )
 
 
 class AveragedWeights:

@@ -120,8 +120,8 @@ def write_card(name: str, facts: dict[str, Any]) -> str:
     lines = [
         f"# {name}", "",
         f"A molvae model ({facts['objective']}), trained on {facts['trained_on']['molecules']:,} molecules of "
-        f"`{facts['trained_on']['dataset']}` for {facts['steps']:,} steps ({facts['minutes']} min on {facts['device']}, "
-        f"seed {facts['seed']}).", "",
+        f"`{facts['trained_on']['dataset']}` for {facts['steps']:,} steps "
+        f"({facts['minutes']} min on {facts['device']}, seed {facts['seed']}).", "",
         "| figure | value |", "|---|---|",
         f"| exact reconstruction (greedy, z = mean, n = {found['n']:.0f} held out) | {found['exact']:.1%} |",
         f"| distortion, rate [nats per molecule] | {found['distortion']:.2f}, {found['rate']:.2f} |",
@@ -129,7 +129,9 @@ def write_card(name: str, facts: dict[str, Any]) -> str:
     ]  # fmt: skip
     if prior:
         kind = facts["prior"]["kind"]
-        lines.append(f"| rate to the fitted prior ({kind}) / to N(0, I) [nats] | {prior['fitted']} / {prior['normal']} |")
+        lines.append(
+            f"| rate to the fitted prior ({kind}) / to N(0, I) [nats] | {prior['fitted']} / {prior['normal']} |"
+        )
     return "\n".join([*lines, "", f"Use it: `molvae sample -n 100 -m {name}`", ""])
 
 

@@ -48,7 +48,7 @@ def save_state(
 
 def newest_state(directory: Path) -> tuple[Path | None, list[str]]:
     """Return the newest checkpoint whose files match its manifest, and why newer ones were passed over."""
-    passed = []
+    passed: list[str] = []
     for candidate in sorted(directory.glob("step_*"), reverse=True):
         try:
             verify_manifest(candidate)

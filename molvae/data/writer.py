@@ -1,0 +1,186 @@
+"""Write a dataset directory piece by piece, so that its size does not matter.
+
+In: molecules one after another. Out: the files that `molvae.data.dataset.load_dataset` opens, and molecules.parquet.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from molvae.chem.selfies import split as split_selfies
+from molvae.data.dataset import SPLITS
+from molvae.data.vocabulary import Vocabulary
+from molvae.errors import InputError
+from molvae.files import write_json
+
+FLUSH = 20_000
+"""Molecules held in memory before they go to disk as one row group."""
+BLOCK = 1 << 20
+MAX_TOKENS = 60_000
+"""Different tokens a dataset may have; MOSES has 26, all of ChEMBL a few hundred."""
+
+_PARTS = {"tokens": np.uint16, "lengths": np.uint32, "split": np.uint8, "properties": np.float32}
+_SPLIT_NAMES = np.array(list(SPLITS))
+
+
+class DatasetWriter:
+    """Collect molecules and write them out.
+
+    Args:
+        directory: where the files of the dataset go.
+        work: a directory for parts that are not kept.
+        properties: names of the P properties.
+        kinds: ``computed`` or ``column`` for each.
+        vocabulary: the tokens to use; None takes those that occur, sorted.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        work: Path,
+        properties: Sequence[str],
+        kinds: Sequence[str],
+        vocabulary: Vocabulary | None = None,
+    ) -> None:
+        self.directory = directory
+        self.properties = list(properties)
+        self.kinds = list(kinds)
+        self.vocabulary = vocabulary
+        self.count = 0
+        # Ids in order of appearance; the final ones are known only when every token has been seen.
+        self._ids: dict[str, int] = {}
+        self._buffers = self._empty()
+        self._rows: list[int] = []
+        self._smiles: list[str] = []
+        self._paths = {name: work / name for name in _PARTS}
+        self._open = ExitStack()
+        self._handles = {name: self._open.enter_context(path.open("wb")) for name, path in self._paths.items()}
+        schema = [("row", pa.int64()), ("smiles", pa.string()), ("split", pa.string())]
+        self._schema = pa.schema(schema + [(name, pa.float32()) for name in self.properties])
+        self._parquet = self._open.enter_context(pq.ParquetWriter(directory / "molecules.parquet", self._schema))
+
+    def _empty(self) -> dict[str, array[Any]]:
+        return {name: array(np.dtype(kind).char) for name, kind in _PARTS.items()}
+
+    def add(self, row: int, smiles: str, selfies: str, split: int, values: Sequence[float]) -> None:
+        """Append one molecule.
+
+        Args:
+            row: its number in the input.
+            smiles: canonical SMILES.
+            selfies: its tokens joined; with a fixed vocabulary every token must be in it.
+            split: id of its split.
+            values: the P properties, NaN where missing.
+
+        Raises:
+            InputError: at the first token that no longer fits into 16 bits.
+        """
+        ids = self._ids
+        tokens = [ids.setdefault(token, len(ids)) for token in split_selfies(selfies)]
+        if len(ids) > MAX_TOKENS:
+            raise InputError(
+                f"More than {MAX_TOKENS:,} different tokens by row {row}.", "Is the column full of SMILES?"
+            )
+        self._buffers["tokens"].extend(tokens)
+        self._buffers["lengths"].append(len(tokens))
+        self._buffers["split"].append(split)
+        self._buffers["properties"].extend(values)
+        self._rows.append(row)
+        self._smiles.append(smiles)
+        self.count += 1
+        if len(self._rows) >= FLUSH:
+            self._flush()
+
+    def _flush(self) -> None:
+        values = np.array(self._buffers["properties"], dtype=np.float32).reshape(len(self._rows), len(self.properties))
+        splits = _SPLIT_NAMES[np.array(self._buffers["split"], dtype=np.uint8)]
+        columns = [pa.array(self._rows, pa.int64()), pa.array(self._smiles, pa.string()), pa.array(splits)]
+        # from_pandas writes NaN as a missing value, which every reader of Parquet understands.
+        columns += [pa.array(values[:, place], from_pandas=True) for place in range(len(self.properties))]
+        self._parquet.write_table(pa.Table.from_arrays(columns, schema=self._schema))
+        for name, buffer in self._buffers.items():
+            buffer.tofile(self._handles[name])
+        self._buffers = self._empty()
+        self._rows, self._smiles = [], []
+
+    def close(self) -> None:
+        """Let go of the files, finished or not."""
+        self._open.close()
+
+    def finish(self) -> Vocabulary:
+        """Write the final arrays, the vocabulary and the statistics; return the vocabulary."""
+        if self._rows:
+            self._flush()
+        self.close()
+        vocabulary = self.vocabulary or Vocabulary.from_tokens(self._ids)
+        final = {token: token_id for token_id, token in enumerate(vocabulary.tokens)}
+        lookup = np.array([final[token] for token in self._ids], dtype=np.uint16)
+        narrow: Any = np.uint8 if len(vocabulary) <= 256 else np.uint16
+        n_tokens = self._paths["tokens"].stat().st_size // 2
+        self._save("tokens", narrow, (n_tokens,), (lookup[block] for block in self._blocks("tokens")))
+        self._save("offsets", np.int64, (self.count + 1,), self._offsets())
+        self._save("split", np.uint8, (self.count,), self._blocks("split"))
+        self._save("properties", np.float32, (self.count, len(self.properties)), self._blocks("properties"))
+        vocabulary.save(self.directory / "vocab.json")
+        write_json(self.directory / "properties.json", {"version": 1, "properties": self._statistics()})
+        return vocabulary
+
+    def _blocks(self, name: str, items: int = BLOCK) -> Iterator[NDArray[Any]]:
+        with self._paths[name].open("rb") as handle:
+            while len(block := np.fromfile(handle, dtype=_PARTS[name], count=items)):
+                yield block
+
+    def _offsets(self) -> Iterator[NDArray[np.int64]]:
+        end = 0
+        yield np.zeros(1, dtype=np.int64)
+        for block in self._blocks("lengths"):
+            ends = end + np.cumsum(block, dtype=np.int64)
+            end = int(ends[-1])
+            yield ends
+
+    def _save(self, name: str, dtype: Any, shape: tuple[int, ...], blocks: Iterator[NDArray[Any]]) -> None:
+        with (self.directory / f"{name}.npy").open("wb") as handle:
+            header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(handle, header)
+            for block in blocks:
+                handle.write(np.ascontiguousarray(block, dtype=dtype).data)
+
+    def _train_values(self) -> Iterator[NDArray[np.float64]]:
+        """Yield the properties of the train split in blocks of at most `BLOCK` values, (n, P)."""
+        width = max(len(self.properties), 1)
+        rows = max(BLOCK // width, 1)
+        for values, split in zip(self._blocks("properties", rows * width), self._blocks("split", rows), strict=True):
+            yield values.reshape(-1, width)[split == SPLITS["train"]].astype(np.float64)
+
+    def _statistics(self) -> list[dict[str, Any]]:
+        """Return mean, std, min, max and count of every property over the train split; None where nothing is known."""
+        if not self.properties:
+            return []
+        width = len(self.properties)
+        n, total, spread = np.zeros(width), np.zeros(width), np.zeros(width)
+        low, high = np.full(width, math.inf), np.full(width, -math.inf)
+        for block in self._train_values():
+            n += np.isfinite(block).sum(axis=0)
+            total += np.nansum(block, axis=0)
+            low = np.fmin(low, np.fmin.reduce(block, axis=0, initial=math.inf))
+            high = np.fmax(high, np.fmax.reduce(block, axis=0, initial=-math.inf))
+        mean = total / np.maximum(n, 1)
+        for block in self._train_values():
+            spread += np.nansum((block - mean) ** 2, axis=0)
+        std = np.sqrt(spread / np.maximum(n, 1))
+        entries = []
+        for place, (name, kind) in enumerate(zip(self.properties, self.kinds, strict=True)):
+            facts = dict(zip(("mean", "std", "min", "max"), (mean, std, low, high), strict=True))
+            known = {key: float(value[place]) if n[place] else None for key, value in facts.items()}
+            entries.append({"name": name, "kind": kind, **known, "n": int(n[place])})
+        return entries

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Make the shipped `moses` model: fetch MOSES, prepare, train, fit the prior, measure, write the card. Resumable.
+# Usage: bash scripts/train_moses.sh [OUT]; other settings by MOLVAE_SET="train.max_minutes=600 seed=1".
+set -euo pipefail
+root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+source "$root/scripts/environment.sh"
+cd -- "$root"
+out=${1:-runs/moses}
+make_environment "$root/.venv" scripts/requirements.lock
+bin=$root/.venv/bin
+mkdir -p "$out"
+
+if [[ ! -f $out/train.csv.gz || ! -f $out/test.csv.gz ]]; then
+    # The wheel is only read: its package is neither installed nor imported.
+    "$bin/pip" download --quiet --no-deps molsets==0.3.1 -d "$out/wheel"
+    "$bin/python" scripts/read_moses.py "$out"/wheel/molsets-0.3.1-*.whl "$out"
+fi
+[[ -f $out/dataset/manifest.json ]] ||
+    "$bin/molvae" prepare "$out/train.csv.gz" -o "$out/dataset" --properties none --valid 0.0063 --test 0
+settings=()
+for setting in ${MOLVAE_SET:-}; do settings+=(--set "$setting"); done
+if [[ -f $out/model/run.json ]]; then
+    [[ -f $out/model/prior.safetensors ]] || "$bin/molvae" train "$out/dataset" -o "$out/model" --resume "${settings[@]}"
+else
+    "$bin/molvae" train "$out/dataset" -o "$out/model" --config scripts/moses.toml "${settings[@]}"
+fi
+"$bin/python" scripts/ship_model.py "$out/model" "$out/dataset" "$out/test.csv.gz" -o "$out/shipped"
+echo "To ship it: copy $out/shipped to molvae/pretrained/moses"
