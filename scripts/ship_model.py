@@ -31,8 +31,8 @@ without stereo centres, and rejects anything else by name.
 
 {table}
 Trained {minutes:.0f} minutes, {steps:,} steps, {seen:,} molecules ({epochs:.2f} epochs), seed {seed}, on {hardware}.
-The prior is a {prior} fitted to codes of the training split. FCD is biased upwards by the number of molecules, so read it beside
-the floor. Settings are in `config.json`, the course of training in `metrics.jsonl`.
+The prior is a {prior} fitted to codes of the training split. FCD is biased upwards by the number of molecules:
+read it beside the floor. Settings are in `config.json`, the course of training in `metrics.jsonl`.
 
 Known limits: samples of the prior are worse than decoded posteriors by the difference of the two FCD figures above;
 no stereo, no charges, no elements beyond the seven, no salts.

@@ -35,15 +35,13 @@ def test_training_molecules_of_moses_pass_its_filters_and_are_sane():
         ("C1CCCCCCC1", "MOSES: ring of 8 atoms"),
         ("C[N+](C)(C)C", "MOSES: charge"),
         ("C[Si](C)(C)C", "MOSES: atom Si"),
-        ("CN=[N+]=[N-]", "BRENK: azido group"),
+        ("CN=[N+]=[N-]", "BRENK: Azido_group"),
         ("O=C1C=CC(=O)C=C1", "PAINS: quinone_A(370)"),
     ],
 )
 def test_alerts_by_name(smiles, alert):
     result = check(smiles)
-    assert alert in {one.lower() if alert == alert.lower() else one for one in result.alerts} or any(
-        one.lower() == alert.lower() for one in result.alerts
-    )
+    assert alert in result.alerts
     assert result.passes_moses == (not any(one.startswith("MOSES") for one in result.alerts))
 
 

@@ -116,7 +116,7 @@ def test_nothing_and_nonsense_decode_to_nothing():
 
 
 def test_split_is_the_inverse_of_joining():
-    for smiles in sample(50) + ["CC(=O)[O-].[Na+]"]:
+    for smiles in [*sample(50), "CC(=O)[O-].[Na+]"]:
         tokens = encode(standardize(smiles).smiles)
         assert split("".join(tokens)) == tokens
     assert split("") == ()

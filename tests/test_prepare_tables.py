@@ -5,7 +5,12 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import signal
+import subprocess
+import sys
 import tarfile
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +20,8 @@ from molvae.data import table, textfile
 from molvae.data.table import Table, read_smiles
 from molvae.data.textfile import count_lines
 from molvae.errors import InputError
+
+ROOT = Path(__file__).resolve().parent.parent
 
 GOOD: dict[str, tuple[str, bytes, list[str]]] = {
     "csv with header": ("a.csv", b"SMILES,x\nCCO,1\nCC,2\n", ["CCO", "CC"]),
@@ -72,6 +79,7 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "0 bytes packed": ("a.csv.gz", gzip.compress(b""), "is empty"),
     "0 bytes, .gz": ("a.csv.gz", b"", "is empty"),
     "blank lines only": ("a.csv", b"\n\n\n", "has no rows"),
+    "a header alone": ("a.csv", b"smiles,x\n", "has no rows"),
     "a binary": ("a.csv", bytes(range(256)) * 20, "no text"),
     "a program": ("a.csv", b"\x7fELF" + bytes(2000), "a program"),
     "a spreadsheet": ("a.csv", b"PK\x03\x04" + b"x" * 2000, "a zip archive or a spreadsheet"),
@@ -106,10 +114,6 @@ def test_refused(tmp_path, case):
     name, content, problem = BAD[case]
     with pytest.raises(InputError, match=problem):
         read_smiles(put(tmp_path, name, content))
-
-
-def test_a_header_alone_has_no_rows(tmp_path):
-    assert read_smiles(put(tmp_path, "a.csv", b"smiles,x\n")) == []
 
 
 def test_a_column_by_name_and_by_number(tmp_path):
@@ -233,13 +237,25 @@ def test_standard_input_and_the_printed_sum(run_molvae, tmp_path):
 def test_a_fifo_is_read_once(run_molvae, tmp_path):
     fifo = tmp_path / "pipe"
     os.mkfifo(fifo)
-    if os.fork() == 0:
-        fifo.write_bytes(b"smiles,x\nCCO,1\nCC,2\n")
-        os._exit(0)
+    writer = threading.Thread(target=fifo.write_bytes, args=(b"smiles,x\nCCO,1\nCC,2\n",), daemon=True)
+    writer.start()
     options = ("--properties", "none", "--valid", "0", "--test", "0", "-o", tmp_path / "set")
     done = run_molvae("prepare", fifo, *options)
-    os.wait()
     assert "2 rows read = 2 accepted" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_nothing_behind(tmp_path, number, code):
+    path = put(tmp_path, "a.smi", b"".join(b"%s\n" % (b"C" * (1 + n % 40) + b"N" * (n // 40)) for n in range(9000)))
+    command = [sys.executable, "-m", "molvae", "prepare", path, "-o", str(tmp_path / "set"), "--workers", "1"]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
+    began = time.monotonic()
+    while len(list(tmp_path.iterdir())) < 2 and time.monotonic() - began < 60:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(number)
+    assert process.wait(30) == code
+    assert [one.name for one in tmp_path.iterdir()] == ["a.smi"]
 
 
 def test_help_loads_no_chemistry(run_molvae):

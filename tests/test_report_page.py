@@ -256,6 +256,13 @@ def test_one_table_is_enough(make, tmp_path: Path) -> None:  # type: ignore[no-u
     assert page.source.count('class="tile"') >= 5
 
 
+def test_a_table_without_failures_makes_no_claim_about_validity(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text("smiles,state\nCCO,ok\nCCO,ok\n")
+    page = Page(build_report([tmp_path / "s.csv"], tmp_path / "r.html"))
+    assert "50.0 % unique" in page.text
+    assert "% valid" not in page.text
+
+
 def test_two_of_a_kind_are_told_apart(tmp_path: Path) -> None:
     models = [make_model(tmp_path / "first"), make_model(tmp_path / "second")]
     page = Page(build_report(models, tmp_path / "r.html"))

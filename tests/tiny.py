@@ -31,11 +31,11 @@ def tiny_dataset(directory: Path, n: int = 200, properties: int = 2, seed: int =
     for name, array in arrays.items():
         np.save(directory / f"{name}.npy", array)
     vocabulary.save(directory / "vocab.json")
+    measures = {"mean": np.nanmean, "std": np.nanstd, "min": np.nanmin, "max": np.nanmax}
     info = [
-        {"name": f"p{i}", "kind": "column", "mean": float(np.nanmean(values[:, i])), "std": float(np.nanstd(values[:, i])),
-         "min": float(np.nanmin(values[:, i])), "max": float(np.nanmax(values[:, i])), "n": n}
+        {"name": f"p{i}", "kind": "column", "n": n, **{key: float(f(values[:, i])) for key, f in measures.items()}}
         for i in range(properties)
-    ]  # fmt: skip
+    ]
     write_json(directory / "properties.json", {"version": 1, "properties": info})
     write_manifest(directory, {"kind": "dataset"})
     return load_dataset(directory)

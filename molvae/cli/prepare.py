@@ -5,6 +5,7 @@ In: tables and switches. Out: a dataset directory, and a summary of what became 
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -147,8 +148,14 @@ def _prepare(inputs: list[str], output: Path, options: PrepareOptions) -> Summar
     from molvae.data.prepare import check_output, count_rows, prepare
 
     check_output(output, options.force)
+    # Without this a termination signal would leave the half-filled temporary directory behind.
+    signal.signal(signal.SIGTERM, _stop)
     with progress_bar("Preparing", count_rows(inputs)) as update:
         return prepare(inputs, output, options, update)
+
+
+def _stop(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _report(summary: Summary, output: Path, seconds: float) -> None:

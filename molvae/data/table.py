@@ -246,7 +246,11 @@ def read_smiles(path: str | os.PathLike[str], smiles_column: str | None = None) 
         smiles_column: its name or number; None finds it.
 
     Raises:
-        InputError: as `Table` does.
+        InputError: as `Table` does, and when there is a header and nothing below it.
     """
     table = Table(os.fspath(path), smiles_column)
-    return ["" if isinstance(row, str) else row[table.smiles] for row in table.rows()]
+    cells = ["" if isinstance(row, str) else row[table.smiles] for row in table.rows()]
+    table.source.close()
+    if not cells:
+        raise InputError(f"{table.name} has no rows.", "Give a file with at least one molecule.")
+    return cells

@@ -56,7 +56,9 @@ def samples_section(table: Table, reference: Path | None, cards: list[Card], sev
     """Return the first generated molecules as drawings, and the state of every row."""
     n, valid = len(table.rows), _valid(table.rows)
     unique = valid.drop_duplicates("smiles")
-    note = f"{percent(len(valid), n)} valid, {percent(len(unique), len(valid))} unique"
+    note = f"{percent(len(unique), len(valid))} unique"
+    # A table of molecules only says nothing about validity: what failed was drawn again and is not in it.
+    note = f"{percent(len(valid), n)} valid, {note}" if len(valid) < n else note
     cards.append(Card("Generated", f"{n:,}", note))
     known = count_known(reference, set(unique["smiles"])) if reference and len(unique) else None
     if known is not None:

@@ -27,7 +27,9 @@ def training_section(run: ModelRun, several: bool) -> Section | None:
     charts = training_curves(run.metrics)
     if charts:
         text = "Pale: every logged step; strong: a running mean. Distortion and rate are nats per molecule."
-        key = (("training", BLUE), ("validation", ORANGE), ("tokens in validation", GREEN))
+        kinds = {row.get("kind") for row in run.metrics}
+        key: tuple[tuple[str, str], ...] = (("training", BLUE),) if "train" in kinds else ()
+        key += (("validation", ORANGE), ("tokens in validation", GREEN)) if "valid" in kinds else ()
         section.blocks.append(Block("", text, key, charts))
     epochs = [epoch for epoch in sorted(run.epochs) if run.epochs[epoch]]
     for place in sorted({round(i * (len(epochs) - 1) / (EPOCHS - 1)) for i in range(EPOCHS)}) if epochs else []:

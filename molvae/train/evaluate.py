@@ -74,6 +74,5 @@ def evaluate(
         means.append(posterior.mean.cpu())
     count = max(1, len(ordered))
     active = int((torch.cat(means).var(0) > ACTIVE_VARIANCE).sum()) if len(ordered) > 1 else 0
-    return Evaluation(
-        len(ordered), totals[0] / count, totals[1] / count, totals[2] / count, totals[3] / max(1, totals[4]), active
-    )
+    distortion, rate, exact = (float(total) / count for total in totals[:3])
+    return Evaluation(len(ordered), distortion, rate, exact, float(totals[3]) / max(1.0, float(totals[4])), active)

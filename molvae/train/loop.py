@@ -105,6 +105,8 @@ def fit(
         if trainer.saved_at != trainer.progress.step:
             trainer.save()
         averaged, validation = trainer.choose_weights()
+        if stop.signal is None:
+            trainer.log_validation(validation)
     return FitResult(model, trainer.progress, validation, averaged, stop.signal)
 
 
@@ -271,12 +273,15 @@ class Trainer:
 
     def _validate(self) -> None:
         def measure() -> None:
-            found = evaluate(self.model, self.dataset, self.valid_rows, self.config.seed)
-            row = {"kind": "valid", "step": self.progress.step, "epoch": round(self.epochs, 4), **vars(found)}
-            self.log.append(row)
-            self.callbacks.on_metrics(row, self.done())
+            self.log_validation(evaluate(self.model, self.dataset, self.valid_rows, self.config.seed))
 
         self._with_average(measure)
+
+    def log_validation(self, found: Evaluation) -> None:
+        """Append a validation row to the log and report it."""
+        row = {"kind": "valid", "step": self.progress.step, "epoch": round(self.epochs, 4), **vars(found)}
+        self.log.append(row)
+        self.callbacks.on_metrics(row, self.done())
 
     def choose_weights(self) -> tuple[bool, Evaluation]:
         """Leave the better of last and averaged weights in the model, by distortion plus beta times rate."""
