@@ -136,9 +136,13 @@ def test_errors_are_two_lines() -> None:
 
 
 def test_new_directory_is_all_or_nothing(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), new_directory(tmp_path / "out") as half:
-        (half / "file").write_text("x")
-        raise RuntimeError
+    def fail() -> None:
+        with new_directory(tmp_path / "out") as half:
+            (half / "file").write_text("x")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -61,8 +61,9 @@ from molvae.data.dataset import load_dataset
 from molvae.train.run import train_model
 from molvae.train.loop import Callbacks
 data, out, values, resume = sys.argv[1:]
-trained = train_model(load_dataset(data), build_config(json.loads(values)), Path(out), device="cpu",
-                      resume=resume == "1", callbacks=Callbacks(on_metrics=lambda row, done: print(row["step"], flush=True)))
+heard = Callbacks(on_metrics=lambda row, done: print(row["step"], flush=True))
+config = build_config(json.loads(values))
+trained = train_model(load_dataset(data), config, Path(out), device="cpu", resume=resume == "1", callbacks=heard)
 sys.exit(0 if trained.result.stopped_by is None else 128 + trained.result.stopped_by)
 """
 
