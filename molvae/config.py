@@ -144,18 +144,15 @@ def _parse_value(text: str) -> Any:
         return text
 
 
-def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Config:
-    """Read a TOML file, apply ``section.key=value`` overrides and validate.
+def read_values(path: Path | None = None, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the settings that a TOML file and ``section.key=value`` overrides give, nested, not yet validated.
 
     Args:
-        path: a TOML file, or None for the defaults.
+        path: a TOML file, or None.
         overrides: strings such as ``train.lr=1e-3``; values are TOML, anything else is taken as text.
 
     Raises:
-        ConfigError: when the file is missing or malformed, or a key or value is not allowed.
-
-    >>> load_config(overrides=["objective.name=vae", "seed=7"]).objective.name
-    'vae'
+        ConfigError: when the file is missing or malformed, or an override has no ``=``.
     """
     values: dict[str, Any] = {}
     if path is not None:
@@ -174,11 +171,35 @@ def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Conf
         for section in sections:
             place = place.setdefault(section, {})
             if not isinstance(place, dict):
-                raise ConfigError(
-                    f"--set {override}: {section} is no section.", f"Known keys: {', '.join(_keys(Config))}."
-                )
+                known = ", ".join(_keys(Config))
+                raise ConfigError(f"--set {override}: {section} is no section.", f"Known keys: {known}.")
         place[last] = _parse_value(text.strip())
-    return build_config(values, str(path) if path else "settings")
+    return values
+
+
+def merge_values(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Return ``old`` with every setting that ``new`` gives replaced; both nested.
+
+    >>> merge_values({"seed": 1, "train": {"lr": 1, "epochs": 2}}, {"train": {"lr": 3}})
+    {'seed': 1, 'train': {'lr': 3, 'epochs': 2}}
+    """
+    merged = dict(old)
+    for key, value in new.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge_values(merged[key], value) if both else value
+    return merged
+
+
+def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Config:
+    """Read a TOML file, apply overrides (see `read_values`) and validate.
+
+    Raises:
+        ConfigError: when the file is missing or malformed, or a key or value is not allowed.
+
+    >>> load_config(overrides=["objective.name=vae", "seed=7"]).objective.name
+    'vae'
+    """
+    return build_config(read_values(path, overrides), str(path) if path else "settings")
 
 
 def config_to_json(config: Config) -> str:

@@ -52,6 +52,7 @@ def write_with(path: Path, write: Callable[[Path], None]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
+        temporary.chmod(0o644)  # safetensors makes files that only their owner can read
         descriptor = os.open(temporary, os.O_RDONLY)
         try:
             os.fsync(descriptor)

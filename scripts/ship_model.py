@@ -48,7 +48,7 @@ def hardware() -> str:
     model = next(
         (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
     )
-    return model
+    return f"one thread of {model}" if torch.get_num_threads() == 1 else model
 
 
 def main() -> None:

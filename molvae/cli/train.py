@@ -60,17 +60,15 @@ def command(
     Ctrl-C or a termination signal saves and stops; --resume goes on, and on a CPU ends with the same weights as a run
     that was never stopped. --resume keeps the settings of the run except for those given anew.
     """
-    from molvae.config import load_config
+    from molvae.config import build_config, merge_values, read_values
     from molvae.data.dataset import load_dataset
-    from molvae.train.run import merge_overrides, resume_values, train_model
+    from molvae.train.run import resume_values, train_model
 
     overrides = list(settings or [])
     overrides += [f'objective.name="{objective}"'] if objective else []
     overrides += [f"seed={seed}"] if seed is not None else []
-    chosen = load_config(config, overrides)
-    if resume:
-        given = {override.partition("=")[0].strip() for override in overrides}
-        chosen = merge_overrides(resume_values(output), chosen, given)
+    values = read_values(config, overrides)
+    chosen = build_config(merge_values(resume_values(output), values) if resume else values, str(config or "settings"))
     limits = chosen.train
     if limits.epochs is None and limits.max_steps is None and limits.max_minutes is None:
         limits.epochs = DEFAULT_EPOCHS

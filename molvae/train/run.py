@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from molvae import __version__
-from molvae.config import Config, build_config
+from molvae.config import Config
 from molvae.data.dataset import Dataset
 from molvae.errors import ConfigError, OutputError
 from molvae.files import directory_lock, write_json
@@ -133,15 +133,3 @@ def write_card(name: str, facts: dict[str, Any]) -> str:
             f"| rate to the fitted prior ({kind}) / to N(0, I) [nats] | {prior['fitted']} / {prior['normal']} |"
         )
     return "\n".join([*lines, "", f"Use it: `molvae sample -n 100 -m {name}`", ""])
-
-
-def merge_overrides(values: dict[str, Any], config: Config, given: set[str]) -> Config:
-    """Return the settings of an old run with the keys ``given`` (such as ``train.max_steps``) taken from ``config``."""
-    new = config.model_dump(mode="json")
-    for key in given:
-        section, _, name = key.partition(".")
-        if name:
-            values[section][name] = new[section][name]
-        else:
-            values[section] = new[section]
-    return build_config(values, RUN_FILE)
