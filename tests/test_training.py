@@ -133,6 +133,21 @@ def test_signal_saves_stops_and_resumes_exactly(
     assert fingerprint(out) == uninterrupted
 
 
+@pytest.mark.slow
+def test_fifty_kills_anywhere(data: Path, tmp_path: Path, uninterrupted: tuple[str, list[dict[str, float]]]) -> None:
+    moments = random.Random(50)
+    for trial in range(50):
+        out = tmp_path / str(trial)
+        process = start(data, out)
+        time.sleep(moments.uniform(0.5, 8.0))
+        process.kill()
+        process.communicate()
+        again = start(data, out, resume=(out / "run.json").exists())
+        _, errors = again.communicate(timeout=120)
+        assert again.returncode == 0, errors
+        assert fingerprint(out) == uninterrupted
+
+
 @pytest.mark.parametrize(("call", "count"), [("fsync", 3), ("fsync", 17), ("replace", 17)])
 def test_killed_inside_a_save_leaves_a_whole_checkpoint(data: Path, tmp_path: Path, call: str, count: int) -> None:
     out = tmp_path / "model"

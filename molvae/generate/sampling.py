@@ -138,7 +138,9 @@ def choose_tokens(logits: torch.Tensor, options: SamplingOptions, uniform: torch
 
 
 def draw_uniforms(n: int, options: SamplingOptions, length: int, generator: torch.Generator) -> torch.Tensor | None:
-    """Draw the chance that ``n`` molecules need, (n, length + 1) in [0, 1); None when they need none."""
+    """Draw the chance that ``n`` molecules need, shape (N, T) with N = ``n`` and T = ``length`` + 1, in [0, 1); None
+    when they need none.
+    """
     return None if options.deterministic else torch.rand((n, length + 1), generator=generator, device=generator.device)
 
 

@@ -77,6 +77,7 @@ class Collector:
 
     @property
     def missing(self) -> int:
+        """How many molecules are still wanted."""
         return self.n - len(self.rows)
 
     def add(self, molecule: Molecule, nats: float) -> None:

@@ -75,7 +75,7 @@ def find_model(name_or_directory: str | Path | None = None) -> Path:
 
 
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    """Write ``tensors`` to a safetensors file in one step; an empty dict is allowed."""
+    """Write ``tensors``, of any shape (...), to a safetensors file in one step; an empty dict is allowed."""
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     write_with(path, lambda temporary: save_file(plain, temporary))
 

@@ -65,5 +65,5 @@ class PointMass:
 
 
 def standard_normal_log_prob(z: torch.Tensor) -> torch.Tensor:
-    """Return log N(z; 0, I) in nats, summed over the last dimension of ``z`` (..., D)."""
+    """Return log N(z; 0, I) in nats, (N,) or (K, B): summed over the last dimension of ``z``, (N, D) or (K, B, D)."""
     return (-0.5 * z.square() - 0.5 * _LOG_2_PI).sum(-1)

@@ -75,11 +75,11 @@ class SequenceVAE(nn.Module):
         return torch.cat([values.nan_to_num(0.0), (~values.isnan()).float()], dim=1)
 
     def unconditioned(self, count: int) -> torch.Tensor:
-        """Return the condition (count, 2 C) that says nothing is known."""
+        """Return the condition of ``count`` = B molecules of which nothing is known: zeros, (B, C)."""
         return torch.zeros((count, 2 * len(self.condition_names)), device=self.device)
 
     def targets(self, properties: torch.Tensor) -> torch.Tensor:
-        """Return what the heads should predict, standardised, (B, P'), NaN where missing."""
+        """Return what the heads should predict, standardised, (B, P) for P predicted properties, NaN where missing."""
         return self.scaler.scale(properties)[:, self._predict_columns] if self.predict_names else properties[:, :0]
 
 

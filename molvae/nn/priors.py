@@ -5,7 +5,6 @@ In: a number of samples and a generator, or latents. Out: latents (N, D), or the
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -115,8 +114,3 @@ def build_prior(facts: dict[str, Any] | None, latent: int) -> Prior:
     if config.kind == "gmm":
         return GaussianMixture(latent, config.components)
     return FlowPrior(latent, config.layers, config.hidden)
-
-
-def normal_entropy(log_std: torch.Tensor) -> torch.Tensor:
-    """Return the entropy in nats of diagonal normals with ``log_std`` (..., D), summed over D."""
-    return (log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)

@@ -36,13 +36,16 @@ class Oracle(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The oracle as the user wrote it."""
 
     @property
-    def identity(self) -> str: ...
+    def identity(self) -> str:
+        """What the journal records, so that scores of another oracle are never taken for its own."""
 
     @property
-    def problem(self) -> str: ...
+    def problem(self) -> str:
+        """Why scores are missing, "" when none are."""
 
     def __call__(self, smiles: list[str]) -> list[float]:
         """Return one score per molecule, in order; NaN where there is none."""

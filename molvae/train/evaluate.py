@@ -42,7 +42,10 @@ class Evaluation:
 
 
 def reconstruct_tokens(model: SequenceVAE, batch: Batch) -> torch.Tensor:
-    """Return whether greedy decoding of the posterior mean gives each token, (B, T - 1) bool, true at padding."""
+    """Return whether greedy decoding of the posterior mean gives each token: bool, true at padding.
+
+    Shape (B, T), T being the positions after BOS.
+    """
     target = batch.tokens[:, 1:]
     mean = model.encode(batch.tokens, batch.lengths).mean
     written = greedy(model.decoder, mean, model.condition(batch.properties), target.shape[1])
