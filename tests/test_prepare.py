@@ -286,3 +286,10 @@ def test_memory_does_not_grow_with_the_input(tmp_path):
     assert at_the_end - after_a_third < 40_000
     assert at_the_end < 600_000
     assert len(load_dataset(tmp_path / "set")) == 300_000
+
+
+def test_a_column_that_is_left_out_is_named(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("smiles,pIC50,note\nCCO,5.1,hit\nCCN,4.2,\nCCC,,miss\n")
+    summary = prepare([str(tmp_path / "in.csv")], tmp_path / "out", PrepareOptions(properties=(), workers=1))
+    assert summary.properties == ("pIC50",)
+    assert summary.left_out == ("note",)

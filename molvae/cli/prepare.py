@@ -176,6 +176,9 @@ def _report(summary: Summary, output: Path, seconds: float) -> None:
         typer.echo(f"  stereo: {summary.stereo_lost:,} molecules lost some that the input names")
     for name, count in summary.not_numbers.most_common():
         typer.echo(f"  column {name}: {count:,} cells are no numbers and count as missing")
+    if summary.left_out:
+        names = ", ".join(summary.left_out)
+        typer.echo(f"  columns left out, not numbers or not asked for: {names} (--columns NAME keeps one)")
     for name in ("molecules.parquet", "rejected.csv"):
         typer.echo(f"wrote {output / name}")
     typer.echo(f"wrote {output} (next: molvae train {output} -o MODEL)")

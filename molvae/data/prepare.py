@@ -85,6 +85,7 @@ class Summary:
         changed: accepted molecules written otherwise than in the table.
         stereo_lost: accepted molecules of which the table names stereochemistry that is gone.
         not_numbers: filled cells that hold no number, by numeric column; they count as missing.
+        left_out: columns of the tables that are neither the SMILES nor kept as numbers.
         properties: names of the property columns.
         vocabulary_size: tokens, specials included.
         examples: the first rejected rows, with their numbers.
@@ -98,6 +99,7 @@ class Summary:
     changed: int = 0
     stereo_lost: int = 0
     not_numbers: Counter[str] = field(default_factory=Counter)
+    left_out: tuple[str, ...] = ()
     properties: tuple[str, ...] = ()
     vocabulary_size: int = 0
     examples: list[tuple[int, Rejected]] = field(default_factory=list)
@@ -278,6 +280,8 @@ def prepare(
         work = directory / ".work"
         work.mkdir()
         summary = _run(reader, directory, work, options, progress)
+        others = [name for table in tables for place, name in enumerate(table.columns) if place != table.smiles]
+        summary.left_out = tuple(dict.fromkeys(name for name in others if name and name not in reader.columns))
         shutil.rmtree(work)
         write_manifest(directory, _facts(tables, options, summary))
     return summary

@@ -39,6 +39,10 @@ class MetricsLog:
                 continue
         return rows
 
+    def has(self, kind: str, step: int) -> bool:
+        """Say whether there is a row of ``kind`` for ``step``."""
+        return any(row["kind"] == kind and row["step"] == step for row in self.rows())
+
     def cut_after(self, step: int) -> None:
         """Drop the rows of steps after ``step``: a resumed run writes them again."""
         if not self.path.exists():

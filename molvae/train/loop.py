@@ -105,7 +105,8 @@ def fit(
         if trainer.saved_at != trainer.progress.step:
             trainer.save()
         averaged, validation = trainer.choose_weights()
-        if stop.signal is None:
+        # A run that was killed after its last step has this row already.
+        if stop.signal is None and not trainer.log.has("valid", trainer.progress.step):
             trainer.log_validation(validation)
     return FitResult(model, trainer.progress, validation, averaged, stop.signal)
 
