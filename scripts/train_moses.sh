@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Make the shipped `moses` model: fetch MOSES, prepare, train, fit the prior, measure, write the card. Resumable.
-# Usage: bash scripts/train_moses.sh [OUT]; other settings by MOLVAE_SET="train.max_minutes=600 seed=1".
+# Usage: bash scripts/train_moses.sh [OUT]
+#   MOLVAE_SET="train.max_minutes=600 seed=1"   other settings
+#   MOLVAE_CARD_N=1000                          molecules behind each figure of the card, 10000 unless given
 set -euo pipefail
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 source "$root/scripts/environment.sh"
@@ -24,5 +26,5 @@ if [[ -f $out/model/run.json ]]; then
 else
     "$bin/molvae" train "$out/dataset" -o "$out/model" --config scripts/moses.toml "${settings[@]}"
 fi
-"$bin/python" scripts/ship_model.py "$out/model" "$out/dataset" "$out/test.csv.gz" -o "$out/shipped"
+"$bin/python" scripts/ship_model.py "$out/model" "$out/dataset" "$out/test.csv.gz" -o "$out/shipped" -n "${MOLVAE_CARD_N:-10000}"
 echo "To ship it: copy $out/shipped to molvae/pretrained/moses"
