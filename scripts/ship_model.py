@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from molvae.benchmark.card import Protocol, card_table, measure_card
+from molvae.errors import MolvaeError
 from molvae.files import write_text
 from molvae.generate.known import load_known
 from molvae.nn.checkpoint import load_model, save_model
@@ -87,4 +88,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except MolvaeError as error:
+        sys.exit(str(error))
