@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
 import tempfile
@@ -42,14 +43,12 @@ Data: MOSES (MIT licence), https://doi.org/10.3389/fphar.2020.565644, from the P
 """
 
 
-def hardware() -> str:
-    """Return the processor and the threads in use."""
+def hardware(threads: int | None) -> str:
+    """Return the processor, and how many threads of it were used to train."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    model = next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
-    )
-    return f"one thread of {model}" if torch.get_num_threads() == 1 else model
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return f"{threads} of {len(os.sched_getaffinity(0))} cores of an {name}" if threads else name
 
 
 def main() -> None:
@@ -78,7 +77,7 @@ def main() -> None:
         name=given.output.name, latent=source.model.latent, layers=source.config.model.decoder_layers,
         parameters=sum(parameter.numel() for parameter in source.model.parameters()), table=table,
         molecules=len(training), minutes=facts["minutes"], steps=facts["steps"], seen=facts["molecules_seen"],
-        epochs=facts["molecules_seen"] / len(training), seed=facts["seed"], hardware=hardware(),
+        epochs=facts["molecules_seen"] / len(training), seed=facts["seed"], hardware=hardware(source.config.train.threads),
         prior=PRIORS[(facts["prior"] or {"kind": "normal"})["kind"]],
     )  # fmt: skip
     given.output.mkdir(parents=True, exist_ok=True)
