@@ -77,7 +77,8 @@ def main() -> None:
         name=given.output.name, latent=source.model.latent, layers=source.config.model.decoder_layers,
         parameters=sum(parameter.numel() for parameter in source.model.parameters()), table=table,
         molecules=len(training), minutes=facts["minutes"], steps=facts["steps"], seen=facts["molecules_seen"],
-        epochs=facts["molecules_seen"] / len(training), seed=facts["seed"], hardware=hardware(source.config.train.threads),
+        epochs=facts["molecules_seen"] / len(training), seed=facts["seed"],
+        hardware=hardware(source.config.train.threads),
         prior=PRIORS[(facts["prior"] or {"kind": "normal"})["kind"]],
     )  # fmt: skip
     given.output.mkdir(parents=True, exist_ok=True)
