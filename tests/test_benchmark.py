@@ -1,0 +1,75 @@
+"""FCD and the card: the distance is the published one, and too few molecules are refused."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from scipy.linalg import sqrtm
+
+from molvae.benchmark.card import Protocol, card_table, measure_card
+from molvae.benchmark.fcd import Gaussian, chemnet_statistics, frechet_distance
+from molvae.errors import InputError
+
+SAMPLE = Path(__file__).resolve().parent.parent / "data" / "moses_sample.csv.gz"
+
+
+def gaussian(seed: int, size: int = 20, n: int = 200) -> Gaussian:
+    rng = np.random.default_rng(seed)
+    data = rng.normal(size=(n, size)) @ rng.normal(size=(size, size)) + rng.normal(size=size)
+    return Gaussian(data.mean(0), np.cov(data, rowvar=False), n)
+
+
+def test_frechet_distance_is_the_formula_with_a_matrix_root() -> None:
+    one, two = gaussian(0), gaussian(1)
+    root = np.real(sqrtm(one.covariance @ two.covariance))
+    exact = np.square(one.mean - two.mean).sum() + np.trace(one.covariance + two.covariance - 2 * root)
+    assert frechet_distance(one, two) == pytest.approx(exact, rel=1e-8)
+    assert frechet_distance(two, one) == pytest.approx(exact, rel=1e-8)
+
+
+def test_distance_to_itself_is_zero_even_where_the_covariance_is_singular() -> None:
+    few = gaussian(2, size=20, n=5)
+    # Eigenvalues that should be 0 are off by rounding, and the root of that is what remains.
+    rounding = 20 * np.sqrt(np.finfo(float).eps * np.trace(few.covariance) ** 2)
+    assert abs(frechet_distance(few, few)) < rounding
+
+
+def test_chemnet_tells_real_molecules_from_chains() -> None:
+    pytest.importorskip("fcd", reason="needs the extra metrics")
+    with gzip.open(SAMPLE, "rt") as handle:
+        smiles = handle.read().split()[1:401]
+    real, more = chemnet_statistics(smiles[:200]), chemnet_statistics(smiles[200:])
+    chains = chemnet_statistics(["C" * length + "O" for length in range(3, 60)])
+    assert frechet_distance(real, more) < 0.5 * frechet_distance(real, chains)
+
+
+def test_one_molecule_has_no_distribution() -> None:
+    with pytest.raises(InputError, match="at least 2"):
+        chemnet_statistics(["CCO"])
+
+
+def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fcd", None)
+    with pytest.raises(InputError, match=r"molvae\[metrics\]"):
+        chemnet_statistics(["CCO", "CCC"])
+
+
+def test_card_refuses_too_few_molecules() -> None:
+    with pytest.raises(InputError, match="20 held-out"):
+        measure_card(cast(Any, None), ["C"] * 100, ["C"] * 19, Protocol(n=10), lambda text: None)
+
+
+def test_card_states_n_seed_and_floor() -> None:
+    names = ("exact", "active_units", "latent", "validity", "uniqueness", "novelty", "fcd_prior", "fcd_posterior")
+    figures = {**dict.fromkeys(names, 0.5), "n": 1000, "seed": 3, "fcd_floor": 0.25}
+    figures |= {"fcd_prior_greedy": 0.5, "uniqueness_greedy": 0.5}
+    facts = {"validation": {"rate": 20.0, "distortion": 3.0}, "prior": None, "prior_rate": None}
+    table = card_table(figures, facts, "MOSES test")
+    assert "n = 1,000, seed 3" in table
+    assert "| FCD of real training molecules (the floor) | 0.25 |" in table
+    assert "N(0, I) only" in table
