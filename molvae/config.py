@@ -77,8 +77,8 @@ class PriorConfig(Section):
     """The prior fitted to frozen codes by `molvae.train.fit_prior`; normal keeps N(0, I)."""
 
     kind: Literal["normal", "gmm", "flow"] = "gmm"
-    components: int = Field(32, ge=1, le=10_000, description="of the Gaussian mixture")
-    codes: int = Field(50_000, ge=1, description="training molecules whose codes are used")
+    components: int = Field(8, ge=1, le=10_000, description="of the Gaussian mixture, at most")
+    codes: int = Field(20_000, ge=1, description="training molecules whose codes are used")
     layers: int = Field(8, ge=1, le=64, description="coupling layers of the flow")
     hidden: int = Field(256, ge=1, le=8192, description="width of the flow's networks")
     max_steps: int = Field(3000, ge=1)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from molvae.config import build_config
+from molvae.config import PriorConfig, build_config
 from molvae.data.batch import bucketed_rows, collate, load_batch
 from molvae.data.dataset import load_dataset
 from molvae.errors import (
@@ -35,6 +35,7 @@ from molvae.nn.distributions import DiagonalNormal
 from molvae.nn.encoder import reverse_rows
 from molvae.nn.model import SequenceVAE
 from molvae.train.evaluate import evaluate
+from molvae.train.fit_prior import fit_prior
 from molvae.train.log import MetricsLog
 from molvae.train.loop import Callbacks, Trainer
 from molvae.train.optim import AveragedWeights
@@ -56,7 +57,7 @@ class Absent:
     def exec_module(self, module): ...
 sys.meta_path.insert(0, Absent())
 import torch
-from molvae.config import build_config
+from molvae.config import PriorConfig, build_config
 from molvae.data.dataset import load_dataset
 from molvae.train.run import train_model
 from molvae.train.loop import Callbacks
@@ -341,3 +342,20 @@ def test_empty_training_split_is_refused(tmp_path: Path) -> None:
     dataset = load_dataset(dataset.directory, verify=False)
     with pytest.raises(InputError, match="no molecules"):
         train_model(dataset, build_config(tiny_values(max_steps=1)), tmp_path / "model", device="cpu")
+
+
+def test_fitted_priors_beat_the_standard_normal_where_codes_are_elsewhere(data: Path) -> None:
+    dataset, config = load_dataset(data), build_config(tiny_values())
+    torch.manual_seed(0)
+    model = SequenceVAE(config.model, len(dataset.vocabulary), dataset.property_info)
+    with torch.no_grad():
+        model.encoder.to_mean.weight.mul_(5)
+        model.encoder.to_mean.bias.add_(3)
+    for kind in ("gmm", "flow"):
+        settings = PriorConfig(kind=kind, components=4, layers=2, hidden=8, max_steps=200, batch_size=64, lr=1e-2)
+        fitted = fit_prior(model, dataset, settings)
+        assert fitted.rate < fitted.rate_normal - 5
+        with torch.no_grad():
+            assert fitted.prior.sample(500, torch.Generator().manual_seed(0)).mean() > 1
+    with pytest.raises(InputError, match="50 training molecules"):
+        fit_prior(model, tiny_dataset(data.parent / "small", n=30), PriorConfig())

@@ -84,11 +84,10 @@ def fit_prior(
     held, used = (
         DiagonalNormal(posterior.mean[part], posterior.log_std[part]) for part in (shuffled[:cut], shuffled[cut:])
     )
-    generator = torch.Generator().manual_seed(seed)
     normal = StandardNormal(model.latent)
     prior: Prior
     if config.kind == "gmm":
-        prior = _fit_mixture(used, config, seed, generator)
+        prior = _fit_mixture(used, held, config, seed)
     elif config.kind == "flow":
         prior = _fit_flow(used, held, config, seed, report)
     else:
@@ -106,15 +105,25 @@ def rate_against(prior: Prior, posterior: DiagonalNormal, generator: torch.Gener
     return float((posterior.log_prob(z)[0] - log_prior).mean())
 
 
-def _fit_mixture(used: DiagonalNormal, config: PriorConfig, seed: int, generator: torch.Generator) -> GaussianMixture:
-    z = used.sample(1, generator)[0].numpy()
+def _fit_mixture(used: DiagonalNormal, held: DiagonalNormal, config: PriorConfig, seed: int) -> GaussianMixture:
+    """Return the best of mixtures of 1, 2, 4, ... components by held-out rate: more of them may overfit the codes."""
+    z = used.sample(1, torch.Generator().manual_seed(seed))[0].numpy()
     # A full covariance needs several codes a dimension; fewer components where there are few molecules.
-    components = max(1, min(config.components, len(z) // (3 * z.shape[1])))
+    most = max(1, min(config.components, len(z) // (3 * z.shape[1])))
+    fits = []
+    for power in range(most.bit_length()):
+        prior = _mixture_of(z, 2**power, config.components, seed)
+        fits.append((rate_against(prior, held, torch.Generator().manual_seed(seed)), power, prior))
+    return min(fits, key=lambda entry: entry[:2])[2]
+
+
+def _mixture_of(z: NDArray[np.float32], components: int, places: int, seed: int) -> GaussianMixture:
+    """Fit ``components`` Gaussians to ``z`` (N, D) by EM and put them into a mixture with ``places`` components."""
     fitted = SklearnMixture(
         components, random_state=seed, reg_covar=1e-4, max_iter=60, tol=1e-2, init_params="k-means++"
     ).fit(z)
-    prior = GaussianMixture(z.shape[1], config.components)
-    weights = torch.zeros(config.components)
+    prior = GaussianMixture(z.shape[1], places)
+    weights = torch.zeros(places)
     weights[:components] = torch.from_numpy(fitted.weights_).float()
     prior.get_buffer("weights").copy_(weights)
     prior.get_buffer("means")[:components] = torch.from_numpy(fitted.means_).float()
