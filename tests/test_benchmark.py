@@ -68,7 +68,7 @@ def test_card_states_n_seed_and_floor() -> None:
     names = ("exact", "active_units", "latent", "validity", "uniqueness", "novelty", "fcd_prior", "fcd_posterior")
     figures = {**dict.fromkeys(names, 0.5), "n": 1000, "seed": 3, "fcd_floor": 0.25}
     figures |= {"fcd_prior_greedy": 0.5, "uniqueness_greedy": 0.5}
-    facts = {"validation": {"rate": 20.0, "distortion": 3.0}, "prior": None, "prior_rate": None}
+    facts = {"validation": {"rate": 20.0, "distortion": 3.0, "n": 100}, "prior": None, "prior_rate": None}
     table = card_table(figures, facts, "MOSES test")
     assert "n = 1,000, seed 3" in table
     assert "| FCD of real training molecules (the floor) | 0.25 |" in table
