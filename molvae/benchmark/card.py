@@ -109,7 +109,8 @@ def card_table(figures: dict[str, Any], facts: dict[str, Any], held_out: str) ->
     n, found = figures["n"], facts["validation"]
     rows = [
         (f"exact reconstruction, {held_out} (greedy, z = mean)", f"{figures['exact']:.2%}"),
-        (f"rate, distortion (sampled z, n = {found['n']:,.0f}) [nats per molecule]", f"{found['rate']:.1f}, {found['distortion']:.2f}"),
+        (f"rate, distortion (sampled z, n = {found['n']:,.0f}) [nats per molecule]",
+         f"{found['rate']:.1f}, {found['distortion']:.2f}"),
         ("cost of a code under the shipped prior / N(0, I) [nats]", _prior_rate(facts)),
         ("active latent units", f"{figures['active_units']} of {figures['latent']}"),
         ("validity, uniqueness, novelty of prior samples", ", ".join(
