@@ -63,7 +63,7 @@ class GaussianMixture(nn.Module):
 class FlowPrior(nn.Module):
     """A normalizing flow of affine couplings over whitened latents.
 
-    Affine rather than splines, because a spline step took about four times as long on one core at D = 64.
+    Affine rather than splines, because spline steps were several times slower on one core at D = 64.
 
     Source: RealNVP, Dinh et al. (2017), https://arxiv.org/abs/1605.08803 (implementation: zuko)
     """
