@@ -49,7 +49,7 @@ SmilesColumn = Annotated[
     typer.Option("--smiles-column", help="Column with the SMILES; left out, it is found.", show_default=False),
 ]
 Alerts = Annotated[
-    bool, typer.Option("--alerts/--no-alerts", help="Name PAINS, BRENK, NIH and MOSES alerts (milliseconds a molecule).")
+    bool, typer.Option("--alerts/--no-alerts", help="Name PAINS, BRENK, NIH and MOSES alerts (some ms a molecule).")
 ]
 Temperature = Annotated[
     float, typer.Option("--temperature", help="Below 1 bolder, above 1 more varied, 0 the likeliest token each time.")
