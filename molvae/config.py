@@ -28,23 +28,30 @@ class ModelConfig(Section):
 
     embedding: int = Field(48, ge=1, le=4096, description="E, width of a token's embedding")
     encoder_hidden: int = Field(256, ge=1, le=8192, description="H of each encoder direction")
-    encoder_layers: int = Field(1, ge=1, le=8)
+    encoder_layers: int = Field(1, ge=1, le=8, description="GRU layers of each encoder direction")
     decoder_hidden: int = Field(512, ge=1, le=8192, description="H of the decoder")
-    decoder_layers: int = Field(2, ge=1, le=8)
+    decoder_layers: int = Field(2, ge=1, le=8, description="GRU layers of the decoder")
     latent: int = Field(64, ge=1, le=4096, description="D, latent dimensions")
     dropout: float = Field(0.0, ge=0, lt=1, description="between GRU layers")
     log_std_min: float = Field(-4.0, ge=-10, le=0, description="noise floor of the posterior, natural log")
     head_hidden: int = Field(128, ge=1, le=4096, description="width of the property heads")
     condition_on: list[str] = Field(default_factory=list, description="properties given to the decoder")
+    condition_dropout: float = Field(
+        0.5, ge=0, lt=1, description="share of training molecules shown without properties, and of properties hidden"
+    )
     predict: list[str] | Literal["all"] = Field("all", description="properties predicted from z by the heads")
 
 
 class ObjectiveConfig(Section):
     """The training loss; ``name`` picks a row of `molvae.objectives.presets`, the rest overrides that row."""
 
-    name: str = "beta_vae"
-    beta: float | None = Field(None, ge=0, description="weight of the divergence, 1 is the ELBO")
-    schedule: Literal["constant", "warmup", "cyclical", "rate"] | None = Field(None, description="how beta moves")
+    name: str = Field("beta_vae", description="the objective: ae, vae, beta_vae, ...")
+    beta: float | None = Field(
+        None, ge=0, description="weight of the divergence, 1 is the ELBO; unset takes the objective's own"
+    )
+    schedule: Literal["constant", "warmup", "cyclical", "rate"] | None = Field(
+        None, description="how beta moves; unset takes the objective's own"
+    )
     beta_start: float = Field(0.0, ge=0, description="beta at step 0 under warm-up")
     warmup_steps: int = Field(1000, ge=1, description="steps of the warm-up, or of one cycle")
     target_rate: float = Field(40.0, gt=0, description="nats per molecule that the rate controller holds")
@@ -56,17 +63,17 @@ class ObjectiveConfig(Section):
 class TrainConfig(Section):
     """How long and how fast to train. Training ends at the first limit reached."""
 
-    batch_size: int = Field(256, ge=1, le=1_000_000)
-    lr: float = Field(1e-3, gt=0, le=1)
+    batch_size: int = Field(256, ge=1, le=1_000_000, description="molecules a step")
+    lr: float = Field(1e-3, gt=0, le=1, description="highest learning rate")
     lr_final: float = Field(0.02, gt=0, le=1, description="share of lr left at the end of the cosine")
-    lr_warmup_steps: int = Field(200, ge=0)
-    weight_decay: float = Field(0.0, ge=0)
+    lr_warmup_steps: int = Field(200, ge=0, description="steps in which the learning rate rises to lr")
+    weight_decay: float = Field(0.0, ge=0, description="pull of the weights towards 0 (AdamW)")
     clip_norm: float = Field(10.0, gt=0, description="largest gradient norm")
     average: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights, 0 turns averaging off")
-    epochs: int | None = Field(None, ge=1)
-    max_steps: int | None = Field(None, ge=1)
-    max_minutes: float | None = Field(None, gt=0, description="wall clock, kept across resumes")
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    epochs: int | None = Field(None, ge=1, description="passes over the training split, a limit")
+    max_steps: int | None = Field(None, ge=1, description="steps, a limit")
+    max_minutes: float | None = Field(None, gt=0, description="wall clock, a limit, kept across resumes")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto takes bf16 where it is faster")
     threads: int | None = Field(None, ge=1, description="CPU threads for torch; unset leaves torch's choice")
     checkpoint_every: int = Field(500, ge=1, description="steps between checkpoints")
     validate_every: int = Field(1000, ge=1, description="steps between validations")
@@ -76,20 +83,20 @@ class TrainConfig(Section):
 class PriorConfig(Section):
     """The prior fitted to frozen codes by `molvae.train.fit_prior`; normal keeps N(0, I)."""
 
-    kind: Literal["normal", "gmm", "flow"] = "gmm"
+    kind: Literal["normal", "gmm", "flow"] = Field("gmm", description="N(0, I), Gaussian mixture, or normalizing flow")
     components: int = Field(8, ge=1, le=10_000, description="of the Gaussian mixture, at most")
     codes: int = Field(20_000, ge=1, description="training molecules whose codes are used")
     layers: int = Field(8, ge=1, le=64, description="coupling layers of the flow")
     hidden: int = Field(256, ge=1, le=8192, description="width of the flow's networks")
-    max_steps: int = Field(3000, ge=1)
-    batch_size: int = Field(1024, ge=1)
-    lr: float = Field(1e-3, gt=0, le=1)
+    max_steps: int = Field(3000, ge=1, description="steps of the flow's training, at most")
+    batch_size: int = Field(1024, ge=1, description="codes a step of the flow")
+    lr: float = Field(1e-3, gt=0, le=1, description="highest learning rate of the flow")
 
 
 class Config(Section):
     """Everything that decides a training run; saved resolved beside the model."""
 
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: int = Field(0, ge=0, lt=2**63, description="of all chance")
     model: ModelConfig = Field(default_factory=ModelConfig)
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)

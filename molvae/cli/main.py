@@ -24,6 +24,7 @@ from molvae.errors import MolvaeError
 VERBS = {
     "prepare": "Turn files of SMILES into a dataset ready for training.",
     "train": "Train a model on a dataset.",
+    "finetune": "Teach a trained model new molecules, keeping what it knows.",
     "sample": "Generate new molecules.",
     "encode": "Turn molecules into latent vectors.",
     "decode": "Turn latent vectors into molecules.",

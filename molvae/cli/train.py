@@ -73,15 +73,15 @@ def command(
     if limits.epochs is None and limits.max_steps is None and limits.max_minutes is None:
         limits.epochs = DEFAULT_EPOCHS
     data = load_dataset(dataset)
-    with ExitStack() as screen:
-        callbacks, on_prior = _screen(screen, output, data)
+    with ExitStack() as stack:
+        callbacks, on_prior = screen(stack, output, data)
         trained = train_model(
             data, chosen, output, device=device, resume=resume, callbacks=callbacks, on_prior=on_prior
         )
-    _report(trained, output, data)
+    report_end(trained, output, data)
 
 
-def _screen(stack: ExitStack, output: Path, data: Dataset) -> tuple[Callbacks, Any]:
+def screen(stack: ExitStack, output: Path, data: Dataset) -> tuple[Callbacks, Any]:
     """Return callbacks that show a live bar, and draw sampled molecules after every epoch."""
     from molvae.cli.progress import progress_bar
     from molvae.train.loop import Callbacks
@@ -137,7 +137,7 @@ def _draw_samples(model: Any, data: Dataset, output: Path, epoch: int) -> None:
     write_text(output / "samples" / f"epoch_{epoch:03d}.svg", grid_svg(smiles))
 
 
-def _report(trained: Trained, output: Path, data: Dataset) -> None:
+def report_end(trained: Trained, output: Path, data: Dataset, verb: str = "train", more: str = "") -> None:
     """Write reconstruction examples, print how training ended and the files; a signal that came ends as one does."""
     found, progress = trained.result.validation, trained.result.progress
     typer.echo(
@@ -150,7 +150,7 @@ def _report(trained: Trained, output: Path, data: Dataset) -> None:
             f"{trained.prior.rate_normal:.1f} under N(0, I)"
         )
     if trained.result.stopped_by is not None:
-        typer.echo(f"stopped by a signal; saved. Continue with: molvae train {data.directory} -o {output} --resume")
+        typer.echo(f"stopped by a signal; saved. Continue with: molvae {verb} {data.directory}{more} -o {output} --resume")
         raise typer.Exit(128 + trained.result.stopped_by)
     _write_examples(trained, output, data)
     for name in (

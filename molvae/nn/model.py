@@ -74,6 +74,10 @@ class SequenceVAE(nn.Module):
         )
         return torch.cat([values.nan_to_num(0.0), (~values.isnan()).float()], dim=1)
 
+    def usual_condition(self, properties: torch.Tensor) -> torch.Tensor:
+        """Return the condition (B, 2 C) a model is judged under: nothing known, if it was trained to do without."""
+        return self.unconditioned(len(properties)) if self.config.condition_dropout else self.condition(properties)
+
     def unconditioned(self, count: int) -> torch.Tensor:
         """Return the condition of ``count`` = B molecules of which nothing is known: zeros, (B, C)."""
         return torch.zeros((count, 2 * len(self.condition_names)), device=self.device)

@@ -44,6 +44,24 @@ def drop_tokens(tokens: torch.Tensor, share: float, generator: torch.Generator |
     return torch.where(dropped & (tokens != BOS) & (tokens != PAD), torch.full_like(tokens, UNK), tokens)
 
 
+def mask_properties(properties: torch.Tensor, share: float, generator: torch.Generator | None) -> torch.Tensor:
+    """Hide properties from the decoder: all of a random ``share`` of the molecules, and that share of the rest.
+
+    A decoder trained so works with any of its conditions missing, and with none of them.
+
+    Args:
+        properties: (B, P), NaN where unknown.
+
+    Returns:
+        (B, P) with NaN also where hidden: with a share of .5, three of four values.
+    """
+    if share == 0 or properties.shape[1] == 0:
+        return properties
+    draw = torch.rand((len(properties), properties.shape[1] + 1), generator=generator, device=properties.device)
+    hidden = (draw[:, :1] < share) | (draw[:, 1:] < share)
+    return properties.masked_fill(hidden, math.nan)
+
+
 def head_loss(mean: torch.Tensor, log_std: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Return the negative log density of ``targets`` in nats, summed over P, averaged over B, ().
 
@@ -74,7 +92,10 @@ class Objective:
         posterior = self.row.posterior(q)
         z = posterior.sample(self.row.samples, generator)
         inputs = drop_tokens(batch.tokens, self.config.token_dropout, generator)
-        log_prob = model.decoder.log_prob(batch.tokens, z, model.condition(batch.properties), inputs)
+        shown = batch.properties
+        if model.condition_names:
+            shown = mask_properties(shown, model.config.condition_dropout, generator)
+        log_prob = model.decoder.log_prob(batch.tokens, z, model.condition(shown), inputs)
         divergence = self.row.divergence(posterior, model.prior, z)
         beta = self.schedule.weight(step)
         loss = -self.row.bound(log_prob - beta * divergence).mean()

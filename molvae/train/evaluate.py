@@ -26,7 +26,7 @@ class Evaluation:
     """Means over N molecules; nats per molecule.
 
     Attributes:
-        distortion: -log p(x|z) with z drawn from q(z|x) and the properties known.
+        distortion: -log p(x|z) with z drawn from q(z|x); no property known, if the model was trained to do without.
         rate: KL from q(z|x) to N(0, I).
         exact: share reproduced token for token by greedy decoding of the posterior mean.
         token_accuracy: share of tokens right in that decoding, position by position.
@@ -48,7 +48,7 @@ def reconstruct_tokens(model: SequenceVAE, batch: Batch) -> torch.Tensor:
     """
     target = batch.tokens[:, 1:]
     mean = model.encode(batch.tokens, batch.lengths).mean
-    written = greedy(model.decoder, mean, model.condition(batch.properties), target.shape[1])
+    written = greedy(model.decoder, mean, model.usual_condition(batch.properties), target.shape[1])
     return (written == target) | (target == PAD)
 
 
@@ -67,7 +67,7 @@ def evaluate(
         batch = load_batch(dataset, ordered[start : start + batch_size]).to(model.device)
         posterior = model.encode(batch.tokens, batch.lengths)
         z = posterior.sample(1, generator)
-        log_prob = model.decoder.log_prob(batch.tokens, z, model.condition(batch.properties))
+        log_prob = model.decoder.log_prob(batch.tokens, z, model.usual_condition(batch.properties))
         right = reconstruct_tokens(model, batch)
         valid = batch.tokens[:, 1:] != PAD
         totals += [

@@ -38,6 +38,23 @@ class Trained:
     prior: PriorFit | None
 
 
+@dataclass(frozen=True)
+class Start:
+    """A trained model to go on from.
+
+    Attributes:
+        model: of the shape that the config and the dataset's vocabulary ask for.
+        name: of the model it was made from.
+        codes: the molecules to whose codes the prior is fitted.
+        max_tokens: tokens of the longest molecule it was trained on so far.
+    """
+
+    model: SequenceVAE
+    name: str
+    codes: Dataset
+    max_tokens: int
+
+
 def resume_values(directory: Path) -> dict[str, Any]:
     """Return the settings with which the run in ``directory`` was started.
 
@@ -54,10 +71,14 @@ def resume_values(directory: Path) -> dict[str, Any]:
 def train_model(
     dataset: Dataset, config: Config, directory: Path, *, device: str = "auto", resume: bool = False,
     callbacks: Callbacks | None = None, on_prior: Callable[[int, int, float], None] | None = None,
+    start: Start | None = None,
 ) -> Trained:  # fmt: skip
     """Build a model, fit it, fit a prior to its codes, and write the model directory.
 
     A run that a signal stops is saved too, with N(0, I) as its prior, so that it can be used and resumed.
+
+    Args:
+        start: a trained model to go on from instead of a new one.
 
     Raises:
         OutputError: when ``directory`` holds a run already and ``resume`` is false.
@@ -71,24 +92,31 @@ def train_model(
     if config.train.threads is not None:
         torch.set_num_threads(config.train.threads)
     torch.manual_seed(config.seed)
-    model = SequenceVAE(config.model, len(dataset.vocabulary), dataset.property_info).to(target)
+    model = start.model if start else SequenceVAE(config.model, len(dataset.vocabulary), dataset.property_info)
     with directory_lock(directory):
         write_json(directory / RUN_FILE, {"molvae": __version__, "config": config.model_dump(mode="json"),
-                                          "dataset": str(dataset.directory)})  # fmt: skip
-        result = fit(model, dataset, config, directory, resume=resume, callbacks=callbacks)
-        return finish(dataset, config, directory, result, on_prior)
+                                          "dataset": str(dataset.directory),
+                                          "started_from": start.name if start else None})  # fmt: skip
+        result = fit(model.to(target), dataset, config, directory, resume=resume, callbacks=callbacks)
+        return finish(start.codes if start else dataset, config, directory, result, on_prior, start)
 
 
 def finish(
     dataset: Dataset, config: Config, directory: Path, result: FitResult,
-    on_prior: Callable[[int, int, float], None] | None = None,
+    on_prior: Callable[[int, int, float], None] | None = None, start: Start | None = None,
 ) -> Trained:  # fmt: skip
-    """Fit the prior, unless training was stopped or the data are too few, and write the model directory."""
+    """Fit the prior, unless training was stopped or the data are too few, and write the model directory.
+
+    Args:
+        dataset: the molecules to whose codes the prior is fitted.
+    """
     prior = None
     if result.stopped_by is None and config.prior.kind != "normal" and len(dataset.rows("train")) >= MIN_CODES:
         prior = fit_prior(result.model, dataset, config.prior, config.seed, on_prior)
         result.model.prior = prior.prior.to(result.model.device)
     facts = model_facts(dataset, config, result, prior)
+    if start:
+        facts |= {"started_from": start.name, "max_tokens": max(facts["max_tokens"], start.max_tokens)}
     save_model(directory, result.model, dataset.vocabulary, config, facts, card=write_card(directory.name, facts))
     loaded = LoadedModel(result.model.eval(), dataset.vocabulary, config, facts, directory)
     return Trained(loaded, result, prior)
