@@ -16,6 +16,8 @@ import selfies
 from rdkit import Chem
 from selfies.constants import ELEMENTS
 
+from molvae.chem.codec_plain import write_smiles
+from molvae.chem.codec_tables import Lexicon
 from molvae.chem.rejected import Rejected
 from molvae.chem.standardize import parse
 
@@ -68,6 +70,7 @@ def constraint_table() -> dict[str, int]:
 
 
 selfies.set_semantic_constraints(constraint_table())
+_lexicon = Lexicon()
 
 
 @lru_cache(maxsize=100_000)
@@ -106,6 +109,9 @@ def decode(tokens: Sequence[str]) -> str:
     >>> decode(["[Branch1]", "[nonsense"])
     ''
     """
+    text = write_smiles(_lexicon.look_up(tokens))
+    if text is not None:
+        return text
     try:
         return str(selfies.decoder("".join(tokens)))
     except (selfies.DecoderError, ValueError, LookupError, RecursionError):
@@ -130,6 +136,15 @@ def encode(canonical: str) -> tuple[str, ...] | Rejected:
     odd = next((token for token in tokens if not is_allowed(token)), None)
     if odd is not None:
         return Rejected(canonical, "unsupported-selfies", f"token {odd}")
+    return prove(canonical, tokens)
+
+
+def prove(canonical: str, tokens: tuple[str, ...]) -> tuple[str, ...] | Rejected:
+    """Return ``tokens`` if RDKit reads what they decode to as the molecule of that canonical SMILES.
+
+    >>> prove("CC=O", ("[C]", "[C]", "[O]")).detail
+    'decodes to CCO'
+    """
     mol = parse(decode(tokens))
     if mol is None or not tokens:
         return Rejected(canonical, "roundtrip", "decodes to no molecule")

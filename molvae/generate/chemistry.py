@@ -1,4 +1,4 @@
-"""The chemistry of generation, one molecule at a time, as it runs in worker processes; never imports torch.
+"""The chemistry of generation: decoding batch by batch, checking one by one in worker processes; never imports torch.
 
 In: token ids as written, or SMILES as given. Out: `Molecule` with state, properties and alerts; `Readable` token ids.
 """
@@ -7,16 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate, chain
 from typing import Any
 
+import numpy as np
+
 from molvae.chem.alerts import catalogue_alerts, moses_alerts
+from molvae.chem.codec import TokenCodec
+from molvae.chem.codec_check import check_decoded
 from molvae.chem.parallel import SMALL, map_chunks, map_items
 from molvae.chem.properties import compute_mol
 from molvae.chem.rejected import Rejected
-from molvae.chem.selfies import decode, encode
-from molvae.chem.standardize import DEFAULT, StandardizeOptions, standardize, standardize_mol
-from molvae.data.vocabulary import Vocabulary
+from molvae.chem.selfies import encode
+from molvae.chem.standardize import DEFAULT, StandardizeOptions, standardize
+from molvae.data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
 from molvae.errors import InputError
+
+Item = tuple[Sequence[int], bool]
+"""Token ids as a model wrote them, and whether it finished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,31 +53,66 @@ class Readable:
     token_ids: tuple[int, ...]
 
 
+@lru_cache(maxsize=4)
+def codec_of(vocabulary: Vocabulary) -> TokenCodec:
+    """Return the codec of a vocabulary: specials are left out, EOS ends a molecule."""
+    return TokenCodec(vocabulary.tokens, left_out=(PAD, BOS, UNK), end=EOS)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Turn a decoded SMILES into a checked molecule: RDKit, properties, alerts.
+
+    Args:
+        properties: keys of `molvae.chem.properties.PROPERTIES`.
+        alerts: look for PAINS, BRENK, NIH and MOSES alerts (about 3 ms a molecule).
+    """
+
+    properties: tuple[str, ...] = ()
+    alerts: bool = False
+
+    def __call__(self, smiles: str | None) -> Molecule:
+        """Check one SMILES of `Write.translate`; None is what was not finished."""
+        if smiles is None:
+            return Molecule(None, "too-long")
+        result = check_decoded(smiles)
+        if isinstance(result, Rejected):
+            return Molecule(None, result.reason)
+        canonical, mol = result
+        alerts = (*catalogue_alerts(mol), *moses_alerts(mol)) if self.alerts else ()
+        values = tuple(compute_mol(mol, self.properties)) if self.properties else ()
+        return Molecule(canonical, "ok", values, alerts)
+
+
 @dataclass(frozen=True)
 class Write:
-    """Turn token ids into a checked molecule: SELFIES, SMILES, RDKit, properties, alerts.
+    """Turn token ids into checked molecules: SMILES by the codec, then `Judge`.
 
     Args:
         vocabulary: the model's.
-        properties: keys of `molvae.chem.properties.PROPERTIES`.
-        alerts: look for PAINS, BRENK, NIH and MOSES alerts (about 3 ms a molecule).
+        properties, alerts: as in `Judge`.
     """
 
     vocabulary: Vocabulary
     properties: tuple[str, ...] = ()
     alerts: bool = False
 
-    def __call__(self, item: tuple[Sequence[int], bool]) -> Molecule:
-        """Write one molecule from its token ids and whether it was finished; every string is checked by RDKit."""
-        token_ids, finished = item
-        if not finished:
-            return Molecule(None, "too-long")
-        result = standardize_mol(decode(self.vocabulary.decode(token_ids)))
-        if isinstance(result, Rejected):
-            return Molecule(None, result.reason)
-        standard, mol = result
-        alerts = (*catalogue_alerts(mol), *moses_alerts(mol)) if self.alerts else ()
-        return Molecule(standard.smiles, "ok", tuple(compute_mol(mol, self.properties)), alerts)
+    @property
+    def judge(self) -> Judge:
+        """The part of the work that needs RDKit."""
+        return Judge(self.properties, self.alerts)
+
+    def translate(self, items: Sequence[Item]) -> list[str | None]:
+        """Return the SMILES of each item, not checked yet; None for one that was not finished."""
+        rows = [token_ids if finished else () for token_ids, finished in items]
+        offsets = list(accumulate(map(len, rows), initial=0))
+        flat = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=offsets[-1])
+        texts = codec_of(self.vocabulary).decode_many(flat, offsets)
+        return [text if finished else None for text, (_, finished) in zip(texts, items, strict=True)]
+
+    def __call__(self, item: Item) -> Molecule:
+        """Write one molecule; every string is checked by RDKit."""
+        return self.judge(self.translate([item])[0])
 
 
 @dataclass(frozen=True)
@@ -107,9 +151,11 @@ def check_counts(n: int = 0, batch_size: int | None = None, workers: int | None 
 
 
 def write_all(
-    write: Write, chunks: Iterable[Sequence[tuple[Sequence[int], bool]]], total: int, workers: int | None
+    write: Write, chunks: Iterable[Sequence[Item]], total: int, workers: int | None
 ) -> Iterator[list[Molecule]]:
     """Apply ``write`` to every chunk, in order, in worker processes while the next chunks are being made.
+
+    This process decodes, a chunk at a time; worker processes get SMILES, and RDKit runs in them.
 
     Args:
         write: what to do.
@@ -118,9 +164,10 @@ def write_all(
         workers: processes, None means every core.
     """
     results: Iterator[list[Any]]
+    texts = (write.translate(chunk) for chunk in chunks)
     if total <= SMALL:
-        results = (map_items(write, list(chunk)) for chunk in chunks)
+        results = (map_items(write.judge, chunk) for chunk in texts)
     else:
-        results = map_chunks(write, chunks, workers)
+        results = map_chunks(write.judge, texts, workers)
     for chunk in results:
         yield [Molecule(None, item.reason) if isinstance(item, Rejected) else item for item in chunk]
