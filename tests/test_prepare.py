@@ -265,10 +265,10 @@ peaks = [0]
 def used():
     # Not ru_maxrss: it survives the exec and would be that of the test run.
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") // 1024
-def pretend(job, chunks, workers):
+def pretend(job, chunks, workers, whole):
     for chunk in chunks:
         peaks.append(max(peaks[-1], used()))
-        yield [Ready(cell, "[C]" * 30, hash_smiles(cell), "", False, False, [1.0]) for cell in chunk]
+        yield [Ready(cell, ("[C]",) * 30, hash_smiles(cell), 0, False, False, [1.0]) for cell in chunk]
 prepare.map_chunks = pretend
 summary = prepare.prepare([str(place / "in.smi")], place / "set", prepare.PrepareOptions(properties=("qed",)))
 assert summary.accepted == 300_000, summary

@@ -39,8 +39,12 @@ def cpu_count() -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _EachItem:
-    """Apply a function to every item of a chunk; an item that raises becomes `Rejected`, the rest goes on."""
+class EachItem:
+    """Apply a function to every item of a chunk; an item that raises becomes `Rejected`, the rest goes on.
+
+    >>> EachItem(float)(["1", "one"])[1].reason
+    'crashed'
+    """
 
     function: Callable[[Any], Any]
 
@@ -103,7 +107,11 @@ class _Pool:
 
 
 def map_chunks(
-    function: Callable[[Any], Any], chunks: Iterable[Sequence[Any]], workers: int | None = None
+    function: Callable[[Any], Any],
+    chunks: Iterable[Sequence[Any]],
+    workers: int | None = None,
+    *,
+    whole: bool = False,
 ) -> Iterator[list[Any]]:
     """Apply ``function`` to every item of every chunk in worker processes and yield the results chunk by chunk.
 
@@ -115,6 +123,8 @@ def map_chunks(
         function: takes one item, returns its result; must be importable (or a dataclass of importable parts).
         chunks: sequences of items, read lazily; a few hundred items each serve well.
         workers: processes; None means every core this process may use.
+        whole: whether ``function`` takes a whole chunk and returns a list, one result per item; then it must see to it
+            itself that an item does not raise, with `EachItem`.
 
     Yields:
         A list for every chunk, in order, with one result per item. An item whose work raised, hung or killed
@@ -122,10 +132,11 @@ def map_chunks(
     """
     source = iter(chunks)
     first = list(itertools.islice(source, 2))
+    work = function if whole else EachItem(function)
     if len(first) == 1 and len(first[0]) <= SMALL:
-        yield _EachItem(function)(first[0])
+        yield work(first[0])
         return
-    yield from _stream(_Pool(_EachItem(function), workers or cpu_count()), itertools.chain(first, source))
+    yield from _stream(_Pool(work, workers or cpu_count()), itertools.chain(first, source))
 
 
 def _stream(pool: _Pool, source: Iterator[Sequence[Any]]) -> Iterator[list[Any]]:

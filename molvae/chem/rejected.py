@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 REASONS: dict[str, str] = {
-    "missing": "too few or too many cells in the row, so that its SMILES cannot be told",
+    "missing": "a row with too few or too many cells, or a record that cannot be read: its molecule is unknown",
     "empty": "nothing but white space",
     "whitespace": "white space inside: more than one word in the cell",
     "charset": "a character outside printable ASCII",

@@ -24,6 +24,9 @@ MAX_LENGTH = 1000
 """Characters RDKit is given at most: chains of 15,000 atoms overflow its stack and kill the process."""
 
 _ASCII_SPACE = " \t\r\n\x0b\x0c"
+_GRAPHIC = re.compile("[!-~]+")
+_SIMPLE = re.compile(r"(?:[A-Za-z0-9()\]=#+\-.%]++|\[[bcnopsBCFINOPS])++")
+"""SMILES without stereochemistry, isotopes, atom maps, wildcards, and without hydrogen written as an atom."""
 _CHIRAL = re.compile("@@?")
 _UP_DOWN = (Chem.BondDir.ENDUPRIGHT, Chem.BondDir.ENDDOWNRIGHT)
 
@@ -73,6 +76,8 @@ def screen(smiles: str, max_length: int = MAX_LENGTH) -> str | Rejected:
     >>> screen("CCO ethanol").reason
     'whitespace'
     """
+    if len(smiles) <= max_length and _GRAPHIC.fullmatch(smiles):
+        return smiles
     text = smiles.strip(_ASCII_SPACE)
     if not text:
         return Rejected(smiles, "empty")
@@ -105,6 +110,43 @@ def read(smiles: str, max_length: int = MAX_LENGTH) -> Chem.Mol | Rejected:
         return Rejected(smiles, "parse")
     problems = Chem.DetectChemistryProblems(raw)
     return Rejected(smiles, "sanitize", problems[0].Message() if problems else "")
+
+
+@lru_cache(maxsize=1)
+def _as_written() -> Chem.SmilesParserParams:
+    params = Chem.SmilesParserParams()
+    params.sanitize = False
+    params.removeHs = False
+    return params
+
+
+def _rewrite(simple: str) -> str | None:
+    """Write a string that is `_SIMPLE` canonically; None when RDKit refuses it.
+
+    `Chem.MolFromSmiles` would also look for hydrogen atoms to remove and for stereochemistry that could be named; here
+    there is none of either, so that a sixth of the time is saved and the result is the same.
+    """
+    mol = Chem.MolFromSmiles(simple, _as_written())
+    if mol is None or Chem.SanitizeMol(mol, catchErrors=True) != Chem.SanitizeFlags.SANITIZE_NONE:
+        return None
+    return str(Chem.MolToSmiles(mol))
+
+
+def _standardize_simple(smiles: str, options: StandardizeOptions) -> Standardized | None:
+    """Do `standardize` for the usual string, which needs no more than being written canonically; None for others."""
+    if len(smiles) > options.max_length or not _SIMPLE.fullmatch(smiles):
+        return None
+    if options.largest_fragment and "." in smiles:
+        return None
+    canonical = _rewrite(smiles)
+    # RDKit writes charges of its own into some molecules, such as O=I(=O)O.
+    if options.neutralise and canonical and "[" in smiles + canonical:
+        return None
+    if canonical == smiles:
+        return Standardized(smiles, False, False)
+    if not canonical or not _SIMPLE.fullmatch(canonical) or _rewrite(canonical) != canonical:
+        return None
+    return Standardized(canonical, True, False)
 
 
 @lru_cache(maxsize=1)
@@ -206,6 +248,9 @@ def standardize(smiles: str, options: StandardizeOptions = DEFAULT) -> Standardi
     >>> standardize("C(").reason
     'parse'
     """
+    simple = _standardize_simple(smiles, options)
+    if simple is not None:
+        return simple
     result = standardize_mol(smiles, options)
     return result if isinstance(result, Rejected) else result[0]
 

@@ -28,7 +28,7 @@ from molvae.data.rows import Row, RowReader, choose_columns
 from molvae.data.seen import Seen
 from molvae.data.splits import Splitter
 from molvae.data.table import Table
-from molvae.data.textfile import count_lines
+from molvae.data.table import count_rows as count_table_rows
 from molvae.data.vocabulary import Vocabulary
 from molvae.data.writer import DatasetWriter
 from molvae.errors import InputError, OutputError
@@ -166,11 +166,8 @@ class _Collector:
         self.rejects.writerow([row.row, row.cell, rejected.reason, rejected.detail])
 
     def _accept(self, row: Row, ready: Ready) -> None:
-        if self.splitter.column is not None:
-            split = self.splitter.by_word(row.word, row.row)
-        else:
-            split = self.splitter.by_key(ready.scaffold or ready.smiles)
-        self.writer.add(row.row, ready.smiles, ready.selfies, split, [*ready.values, *row.values])
+        split = ready.split if self.splitter.column is None else self.splitter.by_word(row.word, row.row)
+        self.writer.add(row.row, ready.smiles, ready.tokens, split, [*ready.values, *row.values])
         self.summary.accepted += 1
         self.summary.splits[list(SPLITS)[split]] += 1
         self.summary.changed += ready.changed
@@ -237,7 +234,7 @@ def count_rows(inputs: Sequence[str]) -> int | None:
     Raises:
         InputError: when a file cannot be read to its end.
     """
-    counts = [count_lines(path) for path in inputs]
+    counts = [count_table_rows(path) for path in inputs]
     return None if None in counts else sum(count or 0 for count in counts)
 
 
@@ -254,7 +251,7 @@ def prepare(
     decodes to the very same molecule. The result does not depend on the number of workers.
 
     Args:
-        inputs: .csv .tsv .smi .smiles, each also .gz, or ``-`` for standard input; read in order as one.
+        inputs: .csv .tsv .smi .smiles .sdf, each also .gz, .parquet, or ``-`` for standard input; read as one.
         output: the directory to make.
         options: see `PrepareOptions`.
         progress: called with the number of rows done.
@@ -281,6 +278,7 @@ def prepare(
         work.mkdir()
         summary = _run(reader, directory, work, options, progress)
         others = [name for table in tables for place, name in enumerate(table.columns) if place != table.smiles]
+        others += [name for table in tables for name in table.late]
         summary.left_out = tuple(dict.fromkeys(name for name in others if name and name not in reader.columns))
         shutil.rmtree(work)
         write_manifest(directory, _facts(tables, options, summary))
@@ -293,15 +291,14 @@ def _run(
     """Stream all rows through the workers into the files of the dataset."""
     names, kinds = _property_names(options, reader.columns)
     allowed = None if options.vocabulary is None else frozenset(options.vocabulary.tokens)
-    scaffold = options.splitter.kind == "scaffold"
-    job = MakeReady(options.standardize, options.properties, scaffold, options.max_tokens, allowed)
+    job = MakeReady(options.standardize, options.properties, options.splitter, options.max_tokens, allowed)
     with (
         closing(DatasetWriter(directory, work, names, kinds, options.vocabulary)) as writer,
         (directory / "rejected.csv").open("w", encoding="utf-8", errors="backslashreplace", newline="") as rejects,
     ):
         collector = _Collector(writer, rejects, Seen(work), options.splitter)
         summary = collector.summary
-        for results in map_chunks(job, reader.chunks(), options.workers):
+        for results in map_chunks(job, reader.chunks(), options.workers, whole=True):
             collector.take(reader.pending.popleft(), results)
             if progress is not None:
                 progress(summary.read)

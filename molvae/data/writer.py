@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from molvae.chem.selfies import split as split_selfies
+from molvae.chem.encoder import Tokens, token_texts
 from molvae.data.dataset import SPLITS
 from molvae.data.vocabulary import Vocabulary
 from molvae.errors import InputError
@@ -30,6 +30,7 @@ MAX_TOKENS = 60_000
 """Different tokens a dataset may have; MOSES has 26, all of ChEMBL a few hundred."""
 
 _PARTS = {"tokens": np.uint16, "lengths": np.uint32, "split": np.uint8, "properties": np.float32}
+_BUFFERED = ("split", "properties")
 _SPLIT_NAMES = np.array(list(SPLITS))
 
 
@@ -57,11 +58,15 @@ class DatasetWriter:
         self.kinds = list(kinds)
         self.vocabulary = vocabulary
         self.count = 0
-        # Ids in order of appearance; the final ones are known only when every token has been seen.
-        self._ids: dict[str, int] = {}
+        # Ids for the time being; the final ones are known only when every token has been seen.
+        texts = token_texts()
+        self._ids = {text: code for code, text in enumerate(texts) if text}
+        self._texts = list(texts)
+        self._seen = np.zeros(MAX_TOKENS, dtype=bool)
         self._buffers = self._empty()
         self._rows: list[int] = []
         self._smiles: list[str] = []
+        self._tokens: list[bytes] = []
         self._paths = {name: work / name for name in _PARTS}
         self._open = ExitStack()
         self._handles = {name: self._open.enter_context(path.open("wb")) for name, path in self._paths.items()}
@@ -70,29 +75,22 @@ class DatasetWriter:
         self._parquet = self._open.enter_context(pq.ParquetWriter(directory / "molecules.parquet", self._schema))
 
     def _empty(self) -> dict[str, array[Any]]:
-        return {name: array(np.dtype(kind).char) for name, kind in _PARTS.items()}
+        return {name: array(np.dtype(_PARTS[name]).char) for name in _BUFFERED}
 
-    def add(self, row: int, smiles: str, selfies: str, split: int, values: Sequence[float]) -> None:
+    def add(self, row: int, smiles: str, tokens: Tokens, split: int, values: Sequence[float]) -> None:
         """Append one molecule.
 
         Args:
             row: its number in the input.
             smiles: canonical SMILES.
-            selfies: its tokens joined; with a fixed vocabulary every token must be in it.
+            tokens: its SELFIES; with a fixed vocabulary every token must be in it.
             split: id of its split.
             values: the P properties, NaN where missing.
 
         Raises:
             InputError: at the first token that no longer fits into 16 bits.
         """
-        ids = self._ids
-        tokens = [ids.setdefault(token, len(ids)) for token in split_selfies(selfies)]
-        if len(ids) > MAX_TOKENS:
-            raise InputError(
-                f"More than {MAX_TOKENS:,} different tokens by row {row}.", "Is the column full of SMILES?"
-            )
-        self._buffers["tokens"].extend(tokens)
-        self._buffers["lengths"].append(len(tokens))
+        self._tokens.append(tokens if isinstance(tokens, bytes) else self._number(row, tokens))
         self._buffers["split"].append(split)
         self._buffers["properties"].extend(values)
         self._rows.append(row)
@@ -101,7 +99,23 @@ class DatasetWriter:
         if len(self._rows) >= FLUSH:
             self._flush()
 
+    def _number(self, row: int, tokens: tuple[str, ...]) -> bytes:
+        """Return tokens as bytes of uint16, with ids behind the codes for those that have no code."""
+        for token in tokens:
+            if self._ids.setdefault(token, len(self._texts)) == len(self._texts):
+                self._texts.append(token)
+        if len(self._texts) > MAX_TOKENS:
+            raise InputError(
+                f"More than {MAX_TOKENS:,} different tokens by row {row}.", "Is the column full of SMILES?"
+            )
+        return np.array([self._ids[token] for token in tokens], dtype=np.uint16).tobytes()
+
     def _flush(self) -> None:
+        tokens = b"".join(self._tokens)
+        self._seen[np.frombuffer(tokens, dtype=np.uint16)] = True
+        lengths = np.fromiter(map(len, self._tokens), dtype=np.uint32, count=len(self._tokens)) // 2
+        self._handles["tokens"].write(tokens)
+        self._handles["lengths"].write(lengths.tobytes())
         values = np.array(self._buffers["properties"], dtype=np.float32).reshape(len(self._rows), len(self.properties))
         splits = _SPLIT_NAMES[np.array(self._buffers["split"], dtype=np.uint8)]
         columns = [pa.array(self._rows, pa.int64()), pa.array(self._smiles, pa.string()), pa.array(splits)]
@@ -111,7 +125,7 @@ class DatasetWriter:
         for name, buffer in self._buffers.items():
             buffer.tofile(self._handles[name])
         self._buffers = self._empty()
-        self._rows, self._smiles = [], []
+        self._rows, self._smiles, self._tokens = [], [], []
 
     def close(self) -> None:
         """Let go of the files, finished or not."""
@@ -122,9 +136,11 @@ class DatasetWriter:
         if self._rows:
             self._flush()
         self.close()
-        vocabulary = self.vocabulary or Vocabulary.from_tokens(self._ids)
+        seen = np.flatnonzero(self._seen).tolist()
+        vocabulary = self.vocabulary or Vocabulary.from_tokens(self._texts[place] for place in seen)
         final = {token: token_id for token_id, token in enumerate(vocabulary.tokens)}
-        lookup = np.array([final[token] for token in self._ids], dtype=np.uint16)
+        lookup = np.zeros(MAX_TOKENS, dtype=np.uint16)
+        lookup[seen] = [final[self._texts[place]] for place in seen]
         narrow: Any = np.uint8 if len(vocabulary) <= 256 else np.uint16
         n_tokens = self._paths["tokens"].stat().st_size // 2
         self._save("tokens", narrow, (n_tokens,), (lookup[block] for block in self._blocks("tokens")))
