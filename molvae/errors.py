@@ -79,6 +79,12 @@ class TrainingError(MolvaeError, RuntimeError):
     exit_code = 7
 
 
+class DownloadError(MolvaeError, OSError):
+    """Something could not be fetched, or is not what was expected."""
+
+    exit_code = 9
+
+
 class BusyError(MolvaeError, RuntimeError):
     """Another process works in the same directory (exit code 75, EX_TEMPFAIL)."""
 

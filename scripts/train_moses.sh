@@ -12,11 +12,7 @@ make_environment "$root/.venv" scripts/requirements.lock
 bin=$root/.venv/bin
 mkdir -p "$out"
 
-if [[ ! -f $out/train.csv.gz || ! -f $out/test.csv.gz ]]; then
-    # The wheel is only read: its package is neither installed nor imported.
-    "$bin/pip" download --quiet --no-deps molsets==0.3.1 -d "$out/wheel"
-    "$bin/python" scripts/read_moses.py "$out"/wheel/molsets-0.3.1-*.whl "$out"
-fi
+"$bin/molvae" datasets get moses -o "$out"
 [[ -f $out/dataset/manifest.json ]] ||
     "$bin/molvae" prepare "$out/train.csv.gz" -o "$out/dataset" --properties none --valid 0.0063 --test 0
 settings=()

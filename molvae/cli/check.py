@@ -32,7 +32,8 @@ def command(
 ) -> None:
     """Check molecules: validity, size and ring sanity, alerts, SA and NP score, scaffolds, uniqueness, novelty.
 
-    The table has one row per input, in order; a string that is no molecule has a blank smiles and says why in state.
+    The table has one row per input, in order; a string that is no molecule has a blank smiles (in an .sdf file a record
+    without atoms) and says why in state.
     """
     from molvae.chem.checks import check_many, summarize
     from molvae.cli.molecules import read_smiles

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Latents = Annotated[Path, typer.Argument(metavar="LATENTS", help=".csv or .tsv from molvae encode, or .npy.")]
+Latents = Annotated[Path, typer.Argument(metavar="LATENTS", help=".csv, .tsv, .parquet from molvae encode, or .npy.")]
 
 
 def command(
@@ -47,8 +47,8 @@ def command(
 ) -> None:
     """Turn latent vectors into molecules, one row each, in order.
 
-    A .csv file has the columns smiles, state and nats; a latent that gives no molecule has a blank and says why. A .smi
-    file has the molecules only.
+    The table has the columns smiles, state and nats; a latent that gives no molecule has a blank (in an .sdf file a
+    record without atoms) and says why. A .smi file has the molecules only.
     """
     import pandas as pd
 
@@ -93,8 +93,10 @@ def read_latents(path: Path) -> NDArray[np.float32]:
         if path.suffix.lower() == ".npy":
             array = np.load(path, allow_pickle=False)
             return check_latents(array, array.shape[1] if array.ndim == 2 else 0)
-        separator = "\t" if path.suffix.lower() == ".tsv" else ","
-        table = pd.read_csv(path, sep=separator, encoding="utf-8")
+        if path.suffix.lower() == ".parquet":
+            table = pd.read_parquet(path)
+        else:
+            table = pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",", encoding="utf-8")
         names = [f"z{index}" for index in range(sum(str(column)[:1] == "z" for column in table.columns))]
         if not names or not set(names) <= set(table.columns):
             raise InputError(f"{path} has no columns z0, z1, ...", remedy)

@@ -33,7 +33,7 @@ def command(
 ) -> None:
     """Turn molecules into latent vectors, one row each, in order.
 
-    A .csv file has the columns input, smiles (canonical), state, detail, z0, z1, ...; a .npy file the array alone. A
+    A table has the columns input, smiles (canonical), state, detail, z0, z1, ...; a .npy file the array alone. A
     molecule that cannot be read has blanks (NaN in .npy) and says why in state.
     """
     import numpy as np
@@ -44,7 +44,7 @@ def command(
     from molvae.generate.latents import encode_smiles
     from molvae.nn.checkpoint import load_model
 
-    destination = Destination(output, (".csv", ".tsv", ".npy"))
+    destination = Destination(output, (".csv", ".tsv", ".sdf", ".parquet", ".npy"))
     smiles = read_smiles(source, smiles_column)
     loaded = load_model(model, device)
     encoded = encode_smiles(loaded, smiles, sampled=sampled, seed=seed, batch_size=batch_size, workers=workers)

@@ -15,6 +15,7 @@ import typer
 from molvae.cli.options import Device, Model, Seed, SmilesColumn
 
 if TYPE_CHECKING:
+    from molvae.cli.output import Destination
     from molvae.optimize.result import Result
 
 SHOWN = 10
@@ -30,13 +31,22 @@ OracleName = Annotated[
     ),
 ]
 RunDirectory = Annotated[Path, typer.Option("-o", "--output", help="Directory of the run.", show_default=False)]
+BestFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--best",
+        metavar="FILE",
+        help="Write the best molecules to this file too: .csv, .tsv, .smi, .sdf or .parquet.",
+        show_default=False,
+    ),
+]
 StartFile = Annotated[
     str | None,
     typer.Option(
         "--start",
         metavar="FILE",
-        help="Molecules to improve: .smi, .smiles, .csv or .tsv, also .gz, or - for stdin. Left out: molecules drawn "
-        "from the model.",
+        help="Molecules to improve: .smi .smiles .csv .tsv .sdf, also .gz, .parquet, or - for stdin. Left out: "
+        "molecules drawn from the model.",
         show_default=False,
     ),
 ]
@@ -53,6 +63,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the 
 def command(
     oracle: OracleName,
     output: RunDirectory,
+    best: BestFile = None,
     start: StartFile = None,
     smiles_column: SmilesColumn = None,
     method: MethodName = "cmaes",
@@ -71,6 +82,7 @@ def command(
     writes what was found; --resume goes on without scoring anything twice. A module:function runs in a process of its
     own: what it prints is dropped, and a molecule on which it fails, hangs or dies has no score.
     """
+    destination = _destination(output, best)
     from molvae.cli.progress import progress_bar
     from molvae.nn.checkpoint import load_model
     from molvae.optimize.oracles import find_oracle
@@ -96,7 +108,27 @@ def command(
     finally:
         if isinstance(scorer, ProcessOracle):
             scorer.close()
+    if destination is not None and destination.path is not None:
+        destination.table(result.best)
+        result.files.append(destination.path)
     _report(result, output)
+
+
+def _destination(output: Path, best: Path | None) -> Destination | None:
+    """Return where the best molecules go besides the run's directory, if anywhere.
+
+    Raises:
+        OutputError: when the directory has the name of a table, or ``best`` cannot be written.
+    """
+    from molvae.cli.output import TABLES, Destination
+    from molvae.errors import OutputError
+
+    if output.suffix.lower() in TABLES and not output.is_dir():
+        raise OutputError(
+            f"{output} is the name of a table, and -o is the directory of the run.",
+            f"Give a directory, and --best {output} for a table of the best molecules.",
+        )
+    return None if best is None else Destination(best)
 
 
 def _read_starts(source: str, column: str | None) -> list[str]:

@@ -1,11 +1,14 @@
 """Write what a verb made: a file by its suffix in one step, or stdout; and what there is to say about it.
 
-In: tables. Out: CSV, TSV or SMI files. Cells are written as they are; only ``spreadsheet`` defuses formulas.
+In: tables. Out: CSV, TSV, SMI, SDF (each also .gz) or Parquet files. Cells are written as they are; only
+``spreadsheet`` defuses formulas.
 """
 
 from __future__ import annotations
 
+import gzip
 import os
+import shutil
 import sys
 import time
 from collections import Counter
@@ -16,12 +19,13 @@ from typing import TYPE_CHECKING
 import typer
 
 from molvae.errors import OutputError
-from molvae.files import write_text
+from molvae.files import write_bytes, write_with
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TABLES = (".csv", ".tsv", ".smi")
+TABLES = (".csv", ".tsv", ".smi", ".sdf", ".parquet")
+PACKABLE = frozenset({".csv", ".tsv", ".smi", ".sdf"})
 STDOUT = Path("-")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -42,7 +46,7 @@ class Destination:
         self.began = time.perf_counter()
         if self.path is None:
             return
-        if self.path.suffix.lower() not in suffixes:
+        if self.suffix not in suffixes or (self.packed and self.suffix not in PACKABLE):
             raise OutputError(f"{self.path} has no ending that can be written.", f"End it in {' or '.join(suffixes)}.")
         if self.path.is_dir():
             raise OutputError(f"{self.path} is a directory.", "Give a file.")
@@ -52,15 +56,32 @@ class Destination:
 
     @property
     def suffix(self) -> str:
-        """The ending in small letters, ``.csv`` for stdout."""
-        return ".csv" if self.path is None else self.path.suffix.lower()
+        """The ending in small letters, without ``.gz``; ``.csv`` for stdout."""
+        return ".csv" if self.path is None else Path(self.path.name.lower().removesuffix(".gz")).suffix
+
+    @property
+    def packed(self) -> bool:
+        """Whether the file is to be gzipped."""
+        return self.path is not None and self.path.suffix.lower() == ".gz"
 
     def say(self, text: str) -> None:
         """Print a line for people: on stdout, or on stderr when the result itself is on stdout."""
         typer.echo(text, err=self.path is None)
 
     def table(self, table: pd.DataFrame, smiles: str = "smiles", *, spreadsheet: bool = False) -> None:
-        """Write ``table``; a ``.smi`` file gets the filled cells of the column ``smiles`` only."""
+        """Write ``table``.
+
+        A ``.smi`` file gets the filled cells of the column ``smiles`` only. An ``.sdf`` file gets a record for every
+        row: a drawing of the cell in ``smiles``, no atoms where it is blank, and every column as a named text.
+        """
+        if self.path is not None and self.suffix == ".sdf":
+            self._sdf(self.path, table, smiles)
+            return
+        if self.path is not None and self.suffix == ".parquet":
+            from molvae.data.parquet import write_parquet
+
+            write_with(self.path, lambda temporary: write_parquet(temporary, table))
+            return
         if self.suffix == ".smi":
             content = "".join(f"{text}\n" for text in table[smiles].dropna())
         else:
@@ -70,7 +91,26 @@ class Destination:
         if self.path is None:
             sys.stdout.write(content)
         else:
-            write_text(self.path, content)
+            data = content.encode("utf-8")
+            write_bytes(self.path, gzip.compress(data, mtime=0) if self.packed else data)
+
+    def _sdf(self, path: Path, table: pd.DataFrame, smiles: str) -> None:
+        """Write an SD file, and say how many structures it cannot hold exactly."""
+        from molvae.cli.progress import progress_bar
+        from molvae.data.sdf import EXACT, write_sdf
+
+        differing = 0
+
+        def write(temporary: Path) -> None:
+            nonlocal differing
+            with temporary.open("w", encoding="utf-8") as handle, progress_bar("Drawing", len(table)) as update:
+                differing = write_sdf(handle, table, smiles, progress=update)
+            if self.packed:
+                _pack(temporary)
+
+        write_with(path, write)
+        if differing:
+            self.say(f"{differing:,} of {len(table):,} drawings cannot say everything; {EXACT} beside them does")
 
     def finish(self, count: int, noun: str = "molecules") -> None:
         """Say how fast it went and which file was written."""
@@ -79,6 +119,19 @@ class Destination:
         self.say(f"{count:,} {noun} in {seconds:.1f} s{rate}")
         if self.path is not None:
             self.say(f"wrote {self.path}")
+
+
+def _pack(path: Path) -> None:
+    """Replace a file by its gzipped self; no name and no time go in, so that equal content is an equal file."""
+    packed = path.with_name(f"{path.name}.gz")
+    try:
+        with path.open("rb") as plain, packed.open("wb") as raw:
+            target = gzip.GzipFile("", "wb", fileobj=raw, mtime=0)
+            shutil.copyfileobj(plain, target)
+            target.close()
+        os.replace(packed, path)
+    finally:
+        packed.unlink(missing_ok=True)
 
 
 def defuse(table: pd.DataFrame) -> pd.DataFrame:

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 Inputs = Annotated[
     list[str],
-    typer.Argument(metavar="IN...", help=".csv .tsv .smi .smiles, each also .gz, or - for stdin.", show_default=False),
+    typer.Argument(
+        metavar="IN...",
+        help=".csv .tsv .smi .smiles .sdf, each also .gz, .parquet, - for stdin, or a named split such as moses:train.",
+        show_default=False,
+    ),
 ]
 DatasetDirectory = Annotated[
     Path, typer.Option("-o", "--output", help="Directory of the dataset, to be made.", show_default=False)
@@ -95,7 +99,8 @@ def command(
     """
     from molvae.chem.properties import PROPERTIES, check_names
     from molvae.chem.standardize import StandardizeOptions
-    from molvae.data.prepare import PrepareOptions
+    from molvae.cli.molecules import locate
+    from molvae.data.prepare import PrepareOptions, check_output
     from molvae.data.splits import Splitter
 
     if workers is not None and workers < 1:
@@ -113,6 +118,8 @@ def command(
         workers=workers,
         force=force,
     )
+    check_output(output, force)
+    inputs = [locate(one) for one in inputs]
     began = time.monotonic()
     summary = _prepare(inputs, output, options)
     _report(summary, output, time.monotonic() - began)

@@ -29,18 +29,18 @@ def command(
     """Encode and decode molecules, greedily, and compare.
 
     The table has the columns input, canonical, output, match, state, detail and similarity (Tanimoto of Morgan
-    fingerprints), one row per input.
+    fingerprints), one row per input. An .sdf file draws the output.
     """
     from molvae.cli.molecules import read_smiles
     from molvae.cli.output import Destination, count_reasons
     from molvae.generate.reconstruction import reconstruct
     from molvae.nn.checkpoint import load_model
 
-    destination = Destination(output, (".csv", ".tsv"))
+    destination = Destination(output, (".csv", ".tsv", ".sdf", ".parquet"))
     smiles = read_smiles(source, smiles_column)
     loaded = load_model(model, device)
     table = reconstruct(loaded, smiles, sampled=sampled, seed=seed, batch_size=batch_size, workers=workers)
-    destination.table(table, spreadsheet=spreadsheet)
+    destination.table(table, "output", spreadsheet=spreadsheet)
     read = table["canonical"].notna()
     exact, readable = int(table["match"].sum()), int(read.sum())
     share = f" ({exact / readable:.1%})" if readable else ""

@@ -1,34 +1,36 @@
-"""Read tables of molecules row by row: .csv, .tsv, .smi, .smiles, each also .gz, and standard input.
+"""Read tables of molecules row by row: .csv, .tsv, .smi, .smiles, .sdf, each also .gz, .parquet, and standard input.
 
-In: a file. Out: which column holds SMILES, and rows of cells; a row that does not fit the header says so itself.
+In: a file. Out: which column holds SMILES, and rows of cells; a row that does not fit the header, or a record that
+cannot be read, says so itself.
 """
 
 from __future__ import annotations
 
-import csv
 import itertools
 import math
 import os
-import re
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import PurePath
 
 from molvae.chem.rejected import Rejected
+from molvae.chem.sdf import END, is_sdf
 from molvae.chem.standardize import read
-from molvae.data.textfile import MAX_LINE, TextFile
+from molvae.data.delimited import DELIMITERS, SMILES_NAME, find_delimiter, parse_lines
+from molvae.data.parquet import ParquetSource
+from molvae.data.sdf import SdfRows
+from molvae.data.textfile import TextFile, count_lines
 from molvae.errors import InputError
 
 HEAD = 1000
 """Rows read before the columns are judged."""
-MAX_SPAN = 20
-"""Lines one quoted cell may run over; a quote that is never closed would swallow the file."""
 
-SUFFIXES = {".csv": ",", ".tsv": "\t", ".smi": "", ".smiles": ""}
-_DELIMITERS = (",", "\t", ";", "|")
-_SMILES_NAME = re.compile(r"(.*[ _-])?(smiles?|smi|structures?)([ _-].*)?|.*smiles", re.IGNORECASE)
+PARQUET, SDF = ".parquet", ".sdf"
+SUFFIXES = (*DELIMITERS, SDF, PARQUET)
+KNOWN = f"{', '.join((*DELIMITERS, SDF))}, each also .gz, and {PARQUET}"
+"""The suffixes that can be read, for people."""
+
 _MISSING = frozenset({"", "na", "n/a", "nan", "none", "null", "-", "?"})
-
-csv.field_size_limit(MAX_LINE)
 
 
 def number(cell: str) -> float | None:
@@ -47,109 +49,108 @@ def number(cell: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _delimiter(suffix: str, lines: Sequence[str]) -> str:
-    """Return the delimiter; "" for a list of SMILES, each perhaps followed by a name."""
-    if not lines:
-        return SUFFIXES.get(suffix, "")
-    first = lines[0].rstrip("\r\n")
-    if SUFFIXES.get(suffix) == "":
-        headed = (d for d in _DELIMITERS if d in first and any(map(_SMILES_NAME.fullmatch, first.split(d))))
-        return next(headed, "")
-    expected = SUFFIXES.get(suffix)
-    wanted = [expected] if expected else []
-    for delimiter in [*wanted, *_DELIMITERS]:
-        widths = {len(row) for row in csv.reader(lines[:50], delimiter=delimiter) if row}
-        if len(widths) == 1 and widths != {1}:
-            return delimiter
-    # Ragged rows fit no delimiter: take the one the header uses, else the one the name promises.
-    used = next((delimiter for delimiter in [*wanted, *_DELIMITERS] if delimiter in first), None)
-    return used or (expected if expected is not None else "")
+def suffix_of(path: str) -> str:
+    """Return the suffix that tells the format of ``path``, "" for a name without one, standard input and pipes.
+
+    Raises:
+        InputError: when nothing is known that has this suffix.
+
+    >>> suffix_of("a.SDF.gz"), suffix_of("-")
+    ('.sdf', '')
+    """
+    suffix = PurePath(path.removesuffix(".gz")).suffix.lower()
+    if path == "-" or path.startswith("/dev/fd/"):
+        return ""
+    if suffix and (suffix not in SUFFIXES or (suffix == PARQUET and path.endswith(".gz"))):
+        raise InputError(f"{path} has the unknown suffix {suffix}.", f"Known: {KNOWN}.")
+    return suffix
+
+
+def count_rows(path: str) -> int | None:
+    """Return about how many rows a table has (headers and blank lines count), None when it can be read only once.
+
+    Raises:
+        InputError: when the file cannot be read to its end.
+    """
+    suffix = suffix_of(path)
+    if suffix == PARQUET:
+        with closing(ParquetSource(path)) as parquet:
+            return parquet.count
+    if suffix != SDF or not os.path.isfile(path):
+        return count_lines(path)
+    with closing(TextFile(path)) as source:
+        return sum(line.startswith(END) for line in source.lines())
 
 
 class Table:
     """A table being read once, from front to back.
 
     Args:
-        path: a file or ``-``.
-        smiles_column: name (or number, from 1) of the column with SMILES; None finds it.
+        path: a file or ``-``; the suffix tells the format, and standard input may be SDF too.
+        smiles_column: name (or number, from 1) of the column with SMILES; None finds it, and takes the structure of an
+            SD file.
 
     Attributes:
         columns: names of the columns, made different where the file repeats one.
         smiles: index of the column with SMILES.
         header: whether the first row names the columns.
         head: the first rows, for judging columns.
+        source: what is read; it knows the SHA-256 and the number of bytes read so far.
 
     Raises:
         InputError: when the file cannot be read, has no rows, or no column of SMILES can be told.
     """
 
     def __init__(self, path: str, smiles_column: str | None = None) -> None:
-        self.source = TextFile(path)
+        names = self._open(path)
         self.name = self.source.name
-        plain = PurePath(path.removesuffix(".gz"))
-        suffix = plain.suffix.lower()
-        if suffix not in SUFFIXES and suffix and path != "-" and not path.startswith("/dev/fd/"):
-            raise InputError(
-                f"{path} has the unknown suffix {suffix}.", f"Known: {', '.join(SUFFIXES)}, each also .gz."
-            )
-        lines = self.source.lines()
-        first_lines = list(itertools.islice(lines, 200))
-        self.delimiter = _delimiter(suffix, first_lines)
-        self._records = self._parse(itertools.chain(first_lines, lines))
         head = list(itertools.islice(self._records, HEAD + 1))
         full = [row for row in head if isinstance(row, list)]
         if not full:
-            raise InputError(f"{self.name} has no rows.", "Give a file with at least one molecule.")
-        header = self._has_header(full, smiles_column)
-        width = len(full[0])
-        names = full[0] if header else [f"column_{place + 1}" for place in range(width)]
+            why = f"has no record that can be read; the first: {head[0]}" if self._sdf and head else "has no rows"
+            raise InputError(f"{self.name} {why}.", "Give a file with at least one molecule.")
+        self.header = names is not None or self._has_header(full, smiles_column)
+        width = len(full[0]) if names is None else len(names)
+        if names is None:
+            names = full[0] if self.header else [f"column_{place + 1}" for place in range(width)]
+            if self.header:
+                head.remove(full[0])
         self.columns = _distinct(names)
-        self.header = header
-        if header:
-            head.remove(full[0])
         self.head = [row for row in head if isinstance(row, list) and len(row) == width]
-        self.smiles = self._find(names, smiles_column, header)
+        # The structure of an SD file is its first column.
+        self.smiles = 0 if self._sdf and smiles_column is None else self._find(names, smiles_column, self.header)
         self._head = head
 
-    def _parse(self, lines: Iterator[str]) -> Iterator[list[str] | str]:
-        """Yield a list of cells for every row, or what is wrong with it; blank lines are no rows."""
-        if not self.delimiter:
-            for line in lines:
-                text = line.rstrip("\r\n")
-                if text:
-                    yield [text if text.isspace() else text.split(None, 1)[0]]
-            return
-        open_lines = 0
+    def _open(self, path: str) -> list[str] | None:
+        """Open the file as what its suffix says; return the names of the columns when the format has them."""
+        suffix = suffix_of(path)
+        self.source: TextFile | ParquetSource
+        self._records: Iterator[list[str] | str]
+        self._sdf: SdfRows | None = None
+        self.delimiter = ","
+        if suffix == PARQUET:
+            self.source = parquet = ParquetSource(path)
+            self._records = parquet.rows()
+            return parquet.names
+        self.source = TextFile(path)
+        lines = self.source.lines()
+        first_lines = list(itertools.islice(lines, 200))
+        if suffix == SDF or (not suffix and is_sdf(first_lines)):
+            self._sdf = SdfRows(itertools.chain(first_lines, lines), HEAD)
+            self._records = self._sdf.rows()
+            return self._sdf.names
+        self.delimiter = find_delimiter(suffix, first_lines)
+        self._records = parse_lines(itertools.chain(first_lines, lines), self.delimiter, self.source.name)
+        return None
 
-        def feed() -> Iterator[str]:
-            nonlocal open_lines
-            for line in lines:
-                open_lines += 1
-                if open_lines > MAX_SPAN:
-                    raise self._unclosed(reader.line_num - MAX_SPAN)
-                yield line
-
-        reader = csv.reader(feed(), delimiter=self.delimiter, strict=True)
-        while True:
-            try:
-                row = next(reader, None)
-            except csv.Error as error:
-                if "end of data" in str(error):
-                    raise self._unclosed(reader.line_num) from error
-                yield f"line {reader.line_num}: {error}"
-                row = []
-            open_lines = 0
-            if row is None:
-                return
-            if row:
-                yield row
-
-    def _unclosed(self, line: int) -> InputError:
-        return InputError(f"{self.name}: a quote opened near line {max(line, 1)} is not closed.", "Close or remove it.")
+    @property
+    def late(self) -> tuple[str, ...]:
+        """Names of texts in an SD file that occur only after the first `HEAD` records, and are not read."""
+        return () if self._sdf is None else tuple(self._sdf.late)
 
     def _has_header(self, rows: list[list[str]], smiles_column: str | None) -> bool:
         first = rows[0]
-        if any(_SMILES_NAME.fullmatch(cell.strip()) for cell in first):
+        if any(SMILES_NAME.fullmatch(cell.strip()) for cell in first):
             return True
         if not self.delimiter:
             return False
@@ -173,7 +174,7 @@ class Table:
             raise InputError(f"{self.name} has no column {wanted}.", f"Columns: {known}.")
         if len(names) == 1:
             return 0
-        named = [place for place, name in enumerate(names) if header and _SMILES_NAME.fullmatch(name.strip())]
+        named = [place for place, name in enumerate(names) if header and SMILES_NAME.fullmatch(name.strip())]
         exact = [place for place in named if names[place].strip().lower() == "smiles"] or named
         if len(exact) == 1:
             return exact[0]

@@ -37,7 +37,7 @@ _MAGIC = {
     b"\xfd7zXZ": "compressed with xz",
     b"\x28\xb5\x2f\xfd": "compressed with zstandard",
 }
-_REMEDY = "Give a .csv, .tsv, .smi or .smiles file, plain or as .gz."
+_REMEDY = "Give a .csv, .tsv, .smi, .smiles or .sdf file, plain or as .gz, or a .parquet file by that name."
 
 
 class _Hashed(io.RawIOBase):

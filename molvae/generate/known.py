@@ -21,11 +21,11 @@ def read_smiles(source: str | Path, column: str | None = None) -> list[str]:
     """Return the SMILES column of a table, one entry per row, in order.
 
     Args:
-        source: .csv .tsv .smi .smiles, each also .gz, or ``-`` for stdin; read as ``molvae prepare`` reads it.
+        source: .csv .tsv .smi .smiles .sdf, each also .gz, .parquet, or ``-``; read as ``molvae prepare`` reads it.
         column: name or number (from 1) of the column; None finds it.
 
     Returns:
-        The cells as they are; "" for a row that has more or fewer cells than the header, so that no row is lost.
+        The cells as they are; "" for a row that does not fit the header or cannot be read, so that no row is lost.
 
     Raises:
         InputError: when the file cannot be read, has no rows, or no such column.
