@@ -20,7 +20,7 @@ from molvae.chem.standardize import StandardizeOptions
 from molvae.data.batch import collate
 from molvae.errors import InputError
 from molvae.generate.chemistry import Molecule, Read, Readable, Write, check_counts, write_all
-from molvae.generate.molecules import as_items, resolve_length, spare_threads
+from molvae.generate.molecules import as_items, resolve_options, spare_threads
 from molvae.generate.sampling import GREEDY, SamplingOptions, decode_tokens, default_batch_size
 from molvae.nn.checkpoint import LoadedModel
 
@@ -188,7 +188,7 @@ def decode_latents(
     written: list[Molecule] = []
     generator = torch.Generator(loaded.model.device).manual_seed(seed)
     size = batch_size or default_batch_size(loaded.model.device)
-    chunks = _chunks(loaded, z, resolve_length(loaded, options), generator, size, nats)
+    chunks = _chunks(loaded, z, resolve_options(loaded, options), generator, size, nats)
     with spare_threads(loaded.model.device):
         for molecules in write_all(Write(loaded.vocabulary), chunks, len(z), workers):
             written += molecules

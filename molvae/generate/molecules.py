@@ -16,9 +16,11 @@ import pandas as pd
 import torch
 
 from molvae.chem.parallel import cpu_count
-from molvae.generate.chemistry import Write, check_counts, write_all
+from molvae.generate.chemistry import Molecule, Write, check_counts, write_all
+from molvae.generate.prefilter import Prefilter, pays
 from molvae.generate.sampling import (
     DEFAULT,
+    PASS,
     SamplingOptions,
     Sequences,
     decode_tokens,
@@ -49,12 +51,13 @@ def spare_threads(device: torch.device) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def resolve_length(loaded: LoadedModel, options: SamplingOptions) -> SamplingOptions:
-    """Return ``options`` with the length limit filled in from the longest molecule the model was trained on."""
-    if options.max_length is not None:
-        return options
-    longest = loaded.facts.get("max_tokens")
-    return replace(options, max_length=suggested_length(None if longest is None else int(longest)))
+def resolve_options(loaded: LoadedModel, options: SamplingOptions) -> SamplingOptions:
+    """Return ``options`` with what the model suggests: a length limit from its longest molecule, a temperature."""
+    longest, temperature = loaded.facts.get("max_tokens"), options.temperature
+    if temperature is None:
+        temperature = float(loaded.facts.get("temperature", 1.0))
+    length = options.max_length or suggested_length(None if longest is None else int(longest))
+    return replace(options, max_length=length, temperature=temperature)
 
 
 def as_items(sequences: Sequences) -> list[tuple[tuple[int, ...], bool]]:
@@ -66,22 +69,33 @@ class _Source:
     """Draw latents and write token ids, block after block, from one generator."""
 
     def __init__(
-        self, loaded: LoadedModel, options: SamplingOptions, seed: int, batch_size: int | None, scale: float
-    ) -> None:
-        self.model, self.options, self.scale = loaded.model, resolve_length(loaded, options), scale
+        self, loaded: LoadedModel, options: SamplingOptions, seed: int, batch_size: int | None, scale: float,
+        prefilter: Prefilter | None = None,
+    ) -> None:  # fmt: skip
+        self.model, self.options, self.scale = loaded.model, resolve_options(loaded, options), scale
         self.generator = torch.Generator(loaded.model.device).manual_seed(seed)
         size = batch_size or default_batch_size(loaded.model.device)
         self.blocks_at_once = max(1, size // BLOCK)
+        self.prefilter = prefilter
         self.nats: list[list[float]] = []
+        self.verdicts: list[list[int]] = []
 
     def chunks(self, blocks: int) -> Iterator[list[tuple[tuple[int, ...], bool]]]:
-        """Yield ``blocks`` chunks of `BLOCK` items and note their nats."""
+        """Yield ``blocks`` chunks of `BLOCK` items, less what the prefilter holds back; note all nats and verdicts."""
+        self.nats.clear()
+        self.verdicts.clear()
         for start in range(0, blocks, self.blocks_at_once):
             sequences = self._write(min(self.blocks_at_once, blocks - start))
             items, nats = as_items(sequences), sequences.nats.tolist()
+            verdicts = [PASS] * len(items) if sequences.verdicts is None else sequences.verdicts.tolist()
             for row in range(0, len(items), BLOCK):
                 self.nats.append(nats[row : row + BLOCK])
-                yield items[row : row + BLOCK]
+                self.verdicts.append(verdicts[row : row + BLOCK])
+                yield [items[row + i] for i, verdict in enumerate(self.verdicts[-1]) if verdict == PASS]
+
+    def restore(self, chunk: int, molecules: list[Molecule]) -> list[Molecule]:
+        """Return the molecules of a chunk with those that were held back in their places."""
+        return molecules if self.prefilter is None else self.prefilter.restore(molecules, self.verdicts[chunk])
 
     @torch.inference_mode()
     def _write(self, blocks: int) -> Sequences:
@@ -93,7 +107,7 @@ class _Source:
         z = torch.cat(latents)
         return decode_tokens(
             self.model, z, self.model.unconditioned(len(z)), self.options, batch_size=len(z),
-            uniforms=torch.cat(uniforms) if uniforms else None,
+            uniforms=torch.cat(uniforms) if uniforms else None, prefilter=self.prefilter,
         )  # fmt: skip
 
 
@@ -107,6 +121,7 @@ def sample(
     batch_size: int | None = None,
     workers: int | None = None,
     progress: Callable[[int], None] | None = None,
+    prefilter: bool | None = None,
 ) -> pd.DataFrame:
     """Generate ``n`` molecules from the model's prior.
 
@@ -123,10 +138,13 @@ def sample(
         batch_size: molecules written at once; None takes what suits the device.
         workers: processes for chemistry; None means every core.
         progress: called with the number of rows that are ready.
+        prefilter: find what is empty, invalid or a repeat on the device, before RDKit; the table is the same. None
+            does so on a GPU, see `molvae.generate.prefilter`.
 
     Returns:
         A table with the columns smiles, state, nats (-log p of what was written, EOS included), the properties, and
-        alerts (names joined by "; "). ``attrs``: ``counts``, see `Counts`; ``complete``, whether there are ``n`` rows.
+        alerts (names joined by "; "). ``attrs``: ``counts``, see `Counts`; ``complete``, whether there are ``n`` rows;
+        ``prefiltered``, rows that RDKit did not have to see, by reason.
 
     Warns:
         UserWarning: when 20 draws per molecule wanted gave fewer than ``n``.
@@ -136,14 +154,19 @@ def sample(
     """
     check_counts(n=n, batch_size=batch_size, workers=workers)
     collector = Collector(n, wanted)
-    source = _Source(loaded, options, seed, batch_size, wanted.prior_temperature)
+    device = loaded.model.device
+    ahead = pays(device) if prefilter is None else prefilter
+    screen = Prefilter(loaded.vocabulary, device, wanted.unique) if ahead else None
+    source = _Source(loaded, options, seed, batch_size, wanted.prior_temperature, screen)
     write = Write(loaded.vocabulary, tuple(wanted.properties), wanted.alerts)
-    with spare_threads(loaded.model.device):
+    with spare_threads(device):
         while collector.missing > 0 and collector.counts.drawn < GIVE_UP * n + 2 * BLOCK:
             _round(source, collector, write, workers, progress)
     if collector.missing:
         warnings.warn(shortfall(len(collector.rows), n, asdict(collector.counts)), stacklevel=2)
-    return _table(collector, tuple(wanted.properties))
+    table = _table(collector, tuple(wanted.properties))
+    table.attrs["prefiltered"] = {} if screen is None else dict(screen.counts)
+    return table
 
 
 def _round(
@@ -153,10 +176,9 @@ def _round(
     counts = collector.counts
     share = max(len(collector.rows) / counts.drawn, 1 / GIVE_UP) if counts.drawn else 1.0
     blocks = max(1, round(collector.missing / share / BLOCK + 0.499))
-    source.nats.clear()
     written = write_all(write, source.chunks(blocks), blocks * BLOCK, workers)
     for index, molecules in enumerate(written):
-        for molecule, nats in zip(molecules, source.nats[index], strict=True):
+        for molecule, nats in zip(source.restore(index, molecules), source.nats[index], strict=True):
             if collector.missing:
                 collector.add(molecule, nats)
         if progress:

@@ -5,6 +5,7 @@ In: latents (N, D) and a condition (N, C) on the model's device. Out: `Sequences
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,13 +20,20 @@ from molvae.nn.model import SequenceVAE
 LONGEST = 1000
 """Tokens written at most, whatever is asked for."""
 
+PASS = -1
+"""The verdict of a prefilter on a row that goes on to RDKit."""
+
+Screen = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Takes token ids (B, T) and whether each row is finished (B,), returns verdicts (B,); see `prefilter.Prefilter`."""
+
 
 @dataclass(frozen=True)
 class SamplingOptions:
     """How the next token is chosen.
 
     Args:
-        temperature: divides the logits; below 1 bolder, above 1 more varied, 0 is greedy.
+        temperature: divides the logits; below 1 bolder, above 1 more varied, 0 is greedy. None takes what the model
+            suggests, and 1 where it suggests nothing.
         greedy: always the likeliest token; no chance is involved.
         top_k: choose among the k likeliest tokens only; 0 means all.
         top_p: choose among the fewest tokens that hold this share of the probability; 1 means all.
@@ -36,7 +44,7 @@ class SamplingOptions:
         ConfigError: when a value is out of range.
     """
 
-    temperature: float = 1.0
+    temperature: float | None = None
     greedy: bool = False
     top_k: int = 0
     top_p: float = 1.0
@@ -45,7 +53,7 @@ class SamplingOptions:
 
     def __post_init__(self) -> None:
         limits = {
-            "temperature": (0 <= self.temperature <= 100, "between 0 and 100"),
+            "temperature": (self.temperature is None or 0 <= self.temperature <= 100, "between 0 and 100"),
             "top_k": (self.top_k >= 0, "0 (all tokens) or more"),
             "top_p": (0 < self.top_p <= 1, "above 0 and at most 1"),
             "max_length": (self.max_length is None or 1 <= self.max_length <= LONGEST, f"between 1 and {LONGEST}"),
@@ -62,7 +70,10 @@ class SamplingOptions:
 
 
 DEFAULT = SamplingOptions()
-"""Draw every token from the model's own distribution."""
+"""Draw every token at the temperature the model suggests."""
+
+PLAIN = SamplingOptions(temperature=1.0)
+"""Draw every token from the decoder's own distribution."""
 
 GREEDY = SamplingOptions(greedy=True, precision="fp32")
 """The likeliest token each time, computed alike on every machine."""
@@ -77,12 +88,14 @@ class Sequences:
         lengths: (N,) int64, tokens per row.
         nats: (N,) float32, -log p of what was written, EOS included, under the model's own logits (temperature 1).
         finished: (N,) bool, false where the length limit came before EOS.
+        verdicts: (N,) int64 of a prefilter; the tokens of a row that did not `PASS` are left out. None without one.
     """
 
     tokens: NDArray[np.uint16]
     lengths: NDArray[np.int64]
     nats: NDArray[np.float32]
     finished: NDArray[np.bool_]
+    verdicts: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -108,7 +121,7 @@ def suggested_length(longest_seen: int | None) -> int:
 
 def _keep_likely(logits: torch.Tensor, options: SamplingOptions) -> torch.Tensor:
     """Return ``logits`` (B, V) at the options' temperature, minus infinity outside top-k and top-p."""
-    logits = logits / options.temperature
+    logits = logits / (1.0 if options.temperature is None else options.temperature)
     if 0 < options.top_k < logits.shape[1]:
         logits = logits.masked_fill(logits < logits.topk(options.top_k).values[:, -1:], -torch.inf)
     if options.top_p < 1:
@@ -182,6 +195,7 @@ def decode_tokens(
     generator: torch.Generator | None = None,
     batch_size: int | None = None,
     uniforms: torch.Tensor | None = None,
+    prefilter: Screen | None = None,
 ) -> Sequences:
     """Write one molecule a row; finished rows leave the batch, so that they cost nothing.
 
@@ -195,6 +209,7 @@ def decode_tokens(
         generator: where chance comes from; not needed for greedy decoding or with ``uniforms``.
         batch_size: rows at once; None takes what suits the device.
         uniforms: (N, max_length + 1) in [0, 1) from `draw_uniforms`, instead of ``generator``.
+        prefilter: called with every batch; only rows that pass leave the device.
 
     Raises:
         ConfigError: when neither ``generator`` nor ``uniforms`` is given and chance is needed.
@@ -206,6 +221,7 @@ def decode_tokens(
     size = batch_size or default_batch_size(z.device)
     tokens = np.full((len(z), length), PAD, dtype=np.uint16)
     nats, finished = np.zeros(len(z), dtype=np.float32), np.zeros(len(z), dtype=np.bool_)
+    verdicts = None if prefilter is None else np.full(len(z), PASS, dtype=np.int64)
     for start in range(0, len(z), size):
         part = slice(start, start + size)
         if uniforms is not None:
@@ -214,6 +230,12 @@ def decode_tokens(
             chance = None if generator is None else draw_uniforms(len(z[part]), options, length, generator)
         chance = None if chance is None else chance.to(z.device)
         ids, cost, done = _decode_batch(stepper, z[part], cond[part], options, chance, length)
-        tokens[part] = ids[:, :length].masked_fill(ids[:, :length] == EOS, PAD).cpu().numpy()
+        ids = ids[:, :length].masked_fill(ids[:, :length] == EOS, PAD)
+        if prefilter is None or verdicts is None:
+            tokens[part] = ids.cpu().numpy()
+        else:
+            verdict = prefilter(ids, done)
+            verdicts[part] = verdict.cpu().numpy()
+            tokens[start + np.flatnonzero(verdicts[part] == PASS)] = ids[verdict == PASS].cpu().numpy()
         nats[part], finished[part] = cost.cpu().numpy(), done.cpu().numpy()
-    return Sequences(tokens, (tokens != PAD).sum(1), nats, finished)
+    return Sequences(tokens, (tokens != PAD).sum(1), nats, finished, verdicts)
