@@ -21,7 +21,12 @@ Model = Annotated[
 ]
 Output = Annotated[
     Path | None,
-    typer.Option("-o", "--output", help="File to write; left out or -, the result goes to stdout.", show_default=False),
+    typer.Option(
+        "-o",
+        "--output",
+        help="File to write, as its ending says (.csv, .sdf, .parquet, ...); left out or -, the result goes to stdout.",
+        show_default=False,
+    ),
 ]
 Seed = Annotated[
     int, typer.Option("--seed", min=0, max=2**63 - 1, help="Of all chance; the same seed, the same result.")
@@ -42,7 +47,11 @@ Spreadsheet = Annotated[
 ]
 Molecules = Annotated[
     str,
-    typer.Argument(metavar="IN", help=".csv .tsv .smi .smiles, each also .gz, or - for stdin.", show_default=False),
+    typer.Argument(
+        metavar="IN",
+        help=".csv .tsv .smi .smiles .sdf, each also .gz, .parquet, - for stdin, or a named split such as moses:test.",
+        show_default=False,
+    ),
 ]
 SmilesColumn = Annotated[
     str | None,
@@ -53,6 +62,14 @@ Alerts = Annotated[
 ]
 Temperature = Annotated[
     float, typer.Option("--temperature", help="Below 1 bolder, above 1 more varied, 0 the likeliest token each time.")
+]
+OwnTemperature = Annotated[
+    float | None,
+    typer.Option(
+        "--temperature",
+        help="Below 1 bolder, above 1 more varied, 0 the likeliest token each time; left out, what suits the model.",
+        show_default=False,
+    ),
 ]
 TopK = Annotated[int, typer.Option("--top-k", help="Choose among the k likeliest tokens only; 0 means all.")]
 TopP = Annotated[float, typer.Option("--top-p", help="Choose among the likeliest tokens that hold this share.")]

@@ -17,10 +17,10 @@ from molvae.cli.options import (
     MaxLength,
     Model,
     Output,
+    OwnTemperature,
     Precision,
     Seed,
     Spreadsheet,
-    Temperature,
     TopK,
     TopP,
     Workers,
@@ -53,7 +53,7 @@ def command(
     output: Output = None,
     seed: Seed = 0,
     device: Device = "auto",
-    temperature: Temperature = 1.0,
+    temperature: OwnTemperature = None,
     greedy: Greedy = False,
     top_k: TopK = 0,
     top_p: TopP = 1.0,
@@ -72,7 +72,8 @@ def command(
     """Generate new molecules.
 
     The table has the columns smiles, state, nats (-log p of what was written), the properties, and alerts. A .smi file
-    has the SMILES only. Empty strings and what RDKit refuses are drawn again and counted.
+    has the SMILES only, an .sdf file draws each molecule. Empty strings and what RDKit refuses are drawn again and
+    counted.
     """
     from molvae.cli.output import Destination
     from molvae.errors import ConfigError

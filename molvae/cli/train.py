@@ -16,18 +16,21 @@ from molvae.cli.options import Device
 if TYPE_CHECKING:
     from molvae.cli.progress import Update
     from molvae.data.dataset import Dataset
+    from molvae.train.fit_prior import PriorFit
     from molvae.train.loop import Callbacks
     from molvae.train.run import Trained
 
 GRID = 16
 EXAMPLES = 200
 
+OBJECTIVES = "Training loss: ae, vae, beta_vae, cvae, iwae, wae, aae, flow_prior or ss_vae."
+
 DatasetDirectory = Annotated[
     Path, typer.Argument(metavar="DATASET", help="Made by molvae prepare.", show_default=False)
 ]
 ModelDirectory = Annotated[Path, typer.Option("-o", "--output", help="Directory of the model.", show_default=False)]
 ObjectiveName = Annotated[
-    str | None, typer.Option("--objective", help="Training loss: ae, vae, beta_vae.", show_default="beta_vae")
+    str | None, typer.Option("--objective", help=OBJECTIVES, show_default="beta_vae")
 ]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file of settings.", show_default=False)]
 Settings = Annotated[
@@ -39,6 +42,9 @@ Settings = Annotated[
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the output directory.")]
 SeedOption = Annotated[
     int | None, typer.Option("--seed", min=0, max=2**63 - 1, help="Of all chance.", show_default="0")
+]
+Tensorboard = Annotated[
+    bool, typer.Option("--tensorboard", help="Write OUTPUT/tensorboard too (needs the extra track).")
 ]
 
 DEFAULT_EPOCHS = 20
@@ -53,6 +59,7 @@ def command(
     resume: Resume = False,
     seed: SeedOption = None,
     device: Device = "auto",
+    tensorboard: Tensorboard = False,
 ) -> None:
     """Train a model on a dataset.
 
@@ -74,20 +81,24 @@ def command(
         limits.epochs = DEFAULT_EPOCHS
     data = load_dataset(dataset)
     with ExitStack() as stack:
-        callbacks, on_prior = screen(stack, output, data)
+        callbacks, on_prior = screen(stack, output, data, tensorboard=tensorboard)
         trained = train_model(
             data, chosen, output, device=device, resume=resume, callbacks=callbacks, on_prior=on_prior
         )
     report_end(trained, output, data)
 
 
-def screen(stack: ExitStack, output: Path, data: Dataset) -> tuple[Callbacks, Any]:
-    """Return callbacks that show a live bar, and draw sampled molecules after every epoch."""
+def screen(stack: ExitStack, output: Path, data: Dataset, *, tensorboard: bool = False) -> tuple[Callbacks, Any]:
+    """Return callbacks that show a live bar, draw sampled molecules after every epoch, and write for TensorBoard."""
     from molvae.cli.progress import progress_bar
+    from molvae.train.log import TensorBoard
     from molvae.train.loop import Callbacks
 
     shown: dict[str, float | str] = {}
     bars: list[Update] = []
+    board = TensorBoard(output / "tensorboard") if tensorboard else None
+    if board is not None:
+        stack.callback(board.close)
 
     def update(done: int) -> None:
         if not bars:
@@ -96,6 +107,8 @@ def screen(stack: ExitStack, output: Path, data: Dataset) -> tuple[Callbacks, An
         bars[0](done, **shown)
 
     def on_metrics(row: dict[str, Any], done: float) -> None:
+        if board is not None:
+            board.append(row)
         if row["kind"] == "train":
             shown.update(
                 loss=row["loss"], distortion=row["distortion"], rate=row["rate"], beta=row["beta"],
@@ -107,7 +120,9 @@ def screen(stack: ExitStack, output: Path, data: Dataset) -> tuple[Callbacks, An
 
     def on_prior(step: int, steps: int, rate: float) -> None:
         shown.clear()
-        shown.update(prior_step=f"{step}/{steps}", prior_rate=rate)
+        shown.update(prior_step=f"{step}/{steps}")
+        if rate == rate:  # a latent GAN has no rate
+            shown.update(prior_rate=rate)
         update(1000)
 
     def on_epoch(model: Any, epoch: int) -> None:
@@ -145,12 +160,10 @@ def report_end(trained: Trained, output: Path, data: Dataset, verb: str = "train
         f"distortion {found.distortion:.2f}, rate {found.rate:.2f} nats, {found.exact:.1%} of {found.n} reconstructed"
     )
     if trained.prior is not None:
-        typer.echo(
-            f"prior fitted to {trained.prior.codes:,} codes: a code costs {trained.prior.rate:.1f} nats, "
-            f"{trained.prior.rate_normal:.1f} under N(0, I)"
-        )
+        typer.echo(describe_prior(trained.prior))
     if trained.result.stopped_by is not None:
-        typer.echo(f"stopped by a signal; saved. Continue with: molvae {verb} {data.directory}{more} -o {output} --resume")
+        again = f"molvae {verb} {data.directory}{more} -o {output} --resume"
+        typer.echo(f"stopped by a signal; saved. Continue with: {again}")
         raise typer.Exit(128 + trained.result.stopped_by)
     _write_examples(trained, output, data)
     for name in (
@@ -160,9 +173,17 @@ def report_end(trained: Trained, output: Path, data: Dataset, verb: str = "train
         "metrics.jsonl",
         "reconstruction.csv",
         "samples",
+        "tensorboard",
     ):
         if (output / name).exists():
             typer.echo(f"wrote {output / name}")
+
+
+def describe_prior(fit: PriorFit) -> str:
+    """Return how many codes a prior was fitted to and what it pays for one, in a line."""
+    rate = f"a code costs {fit.rate:.1f} nats" if fit.rate == fit.rate else "no density; a code costs"
+    given = "" if fit.rate_given is None else f" ({fit.rate_given:.1f} when all conditions are known)"
+    return f"prior fitted to {fit.codes:,} codes: {rate}{given}, {fit.rate_normal:.1f} under N(0, I)"
 
 
 def _write_examples(trained: Trained, output: Path, data: Dataset) -> None:

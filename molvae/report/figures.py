@@ -85,7 +85,8 @@ def short(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _chart(draw: Callable[[Axes], None], size: tuple[float, float] = (3.7, 2.05)) -> str:
+def draw_svg(draw: Callable[[Axes], None], size: tuple[float, float] = (3.7, 2.05)) -> str:
+    """Return one picture in the style of the report as SVG text; ``size`` in inches, 72 units of the picture each."""
     with matplotlib.rc_context(_SETTINGS):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasSVG(figure)
@@ -148,7 +149,7 @@ def _curve(
         axes.margins(x=0.02)
 
     last = ", ".join(f"{label} {short(float(y[-1]) * scale)}" for label, _, _, y in drawn)
-    return Chart(title, f"last: {last}", f"{title} over training steps; last values: {last}.", _chart(draw))
+    return Chart(title, f"last: {last}", f"{title} over training steps; last values: {last}.", draw_svg(draw))
 
 
 _COLORS = {"training": BLUE, "validation": ORANGE, "exact": ORANGE, "tokens": GREEN}
@@ -204,7 +205,7 @@ def _histogram(name: str, generated: NDArray[np.float64], reference: NDArray[np.
     if len(reference):
         caption += f", training set {short(float(np.median(reference)))}"
     alt = f"Histogram of {title} of {len(generated)} generated molecules; {caption}."
-    return Chart(title, caption, alt, _chart(draw))
+    return Chart(title, caption, alt, draw_svg(draw))
 
 
 def property_histograms(
@@ -246,4 +247,4 @@ def search_curve(scores: NDArray[np.float64], *, minimize: bool = False) -> Char
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
     caption = f"{len(scores):,} calls, best {short(float(best[-1]))}"
-    return Chart(title, caption, f"{title} over oracle calls: {caption}.", _chart(draw, (5.6, 2.5)))
+    return Chart(title, caption, f"{title} over oracle calls: {caption}.", draw_svg(draw, (5.6, 2.5)))

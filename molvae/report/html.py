@@ -20,7 +20,7 @@ from markupsafe import Markup
 from molvae import __version__
 from molvae.errors import InputError
 from molvae.files import write_text
-from molvae.report.contents import Contents, build_contents
+from molvae.report.contents import Contents, Mapper, build_contents
 from molvae.report.tables import Sources, read_sources
 
 MOST_FILES = 40
@@ -115,8 +115,9 @@ def _page(title: str, sources: Sources, contents: Contents, paths: Sequence[Path
 
 
 def build_report(
-    sources: Sequence[Path], output: Path, title: str | None = None, reference: Path | None = None
-) -> Path:
+    sources: Sequence[Path], output: Path, title: str | None = None, reference: Path | None = None,
+    mapper: Mapper | None = None,
+) -> Path:  # fmt: skip
     """Write the report of ``sources`` to ``output`` and return its path.
 
     Args:
@@ -126,6 +127,7 @@ def build_report(
         title: heading of the page; None takes the name of the first source.
         reference: dataset directory whose training split stands behind the histograms and decides what is new; None
             takes the first dataset among the sources.
+        mapper: draws the latent map of each model, see `molvae.report.contents.Mapper`; None leaves it out.
 
     Missing parts are left out and named with the command that makes them.
 
@@ -142,5 +144,5 @@ def build_report(
         tables = [dataset.path for dataset in found.datasets if (dataset.path / "molecules.parquet").is_file()]
         reference = tables[0] if tables else None
     heading = title or sources[0].resolve().name
-    write_text(output, _page(heading, found, build_contents(found, reference), sources))
+    write_text(output, _page(heading, found, build_contents(found, reference, mapper), sources))
     return output

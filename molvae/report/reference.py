@@ -50,6 +50,15 @@ def _train_rows(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["split"] == "train"] if "split" in rows.columns else rows
 
 
+def held_out_smiles(dataset: Path) -> list[str]:
+    """Read the SMILES of the valid and test splits; empty when there are none or the table cannot be read."""
+    try:
+        rows = parquet.read_table(dataset / TABLE, columns=["smiles", "split"]).to_pandas()
+    except (OSError, KeyError, pa.ArrowException):
+        return []
+    return [str(text) for text in rows["smiles"][rows["split"] != "train"]]
+
+
 def count_known(dataset: Path, smiles: set[str]) -> int | None:
     """Count how many of ``smiles`` stand in the train split, streaming the table; None when it cannot be read."""
     found: set[str] = set()

@@ -6,7 +6,7 @@ In: SMILES and plain-text legends. Out: SVG text without ids, scripts or outside
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -17,6 +17,8 @@ from rdkit.Chem.Draw import rdMolDraw2D
 LONGEST_SMILES = 1000  # RDKit's parser recurses; far longer strings can end the process
 SHARED = (0.69, 0.88, 0.80)
 CHANGED = (0.99, 0.80, 0.66)
+AtomColors = Mapping[int, tuple[float, float, float]]
+"""Red, green and blue of the highlight of an atom, each 0 to 1, by its index."""
 _SANS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 
@@ -53,7 +55,10 @@ def _blank(width: int, height: int, text: str) -> str:
     )
 
 
-def draw(mol: Any | None, width: int = 220, height: int = 160, atoms: Sequence[int] = (), color: Any = SHARED) -> str:
+def draw(
+    mol: Any | None, width: int = 220, height: int = 160, atoms: Sequence[int] = (), color: Any = SHARED,
+    colors: AtomColors | None = None,
+) -> str:  # fmt: skip
     """Draw one molecule, with ``atoms`` and the bonds between them highlighted, as SVG text.
 
     Args:
@@ -62,10 +67,12 @@ def draw(mol: Any | None, width: int = 220, height: int = 160, atoms: Sequence[i
         height: pixels.
         atoms: indices of the atoms to highlight.
         color: red, green and blue of the highlight, each 0 to 1.
+        colors: one colour an atom, instead of ``atoms`` and ``color``; their bonds stay as they are.
     """
     if mol is None:
         return _blank(width, height, "cannot be drawn")
     chosen = set(atoms)
+    shades = dict.fromkeys(chosen, color) if colors is None else dict(colors)
     bonds = [b.GetIdx() for b in mol.GetBonds() if b.GetBeginAtomIdx() in chosen and b.GetEndAtomIdx() in chosen]
     drawer = rdMolDraw2D.MolDraw2DSVG(width, height)
     _style(drawer.drawOptions())
@@ -73,9 +80,9 @@ def draw(mol: Any | None, width: int = 220, height: int = 160, atoms: Sequence[i
         rdMolDraw2D.PrepareAndDrawMolecule(
             drawer,
             mol,
-            highlightAtoms=sorted(chosen),
+            highlightAtoms=sorted(shades),
             highlightBonds=bonds,
-            highlightAtomColors=dict.fromkeys(chosen, color),
+            highlightAtomColors=shades,
             highlightBondColors=dict.fromkeys(bonds, color),
         )
         drawer.FinishDrawing()
@@ -86,15 +93,29 @@ def draw(mol: Any | None, width: int = 220, height: int = 160, atoms: Sequence[i
     return re.sub(r">\s+<", "><", text).strip()
 
 
-def molecule_svg(smiles: str, width: int = 220, height: int = 160) -> str:
-    """Draw one SMILES as SVG text; what cannot be drawn gives a cell of the same size that says so.
+def heat(values: Sequence[float], full: float = 5.0) -> AtomColors:
+    """Return one colour for each atom whose value can be seen, from faint orange to red at ``full`` and above.
+
+    Args:
+        values: one an atom, such as its nats; below a tenth of ``full`` an atom stays as it is.
+        full: the value that gets the strongest colour.
+
+    >>> sorted(heat([0.0, 5.0, 2.5]))
+    [1, 2]
+    """
+    shares = {atom: min(value / full, 1.0) for atom, value in enumerate(values) if value >= full / 10}
+    return {atom: (1.0, 0.88 - 0.55 * share, 0.78 - 0.55 * share) for atom, share in shares.items()}
+
+
+def molecule_svg(smiles: str, width: int = 220, height: int = 160, colors: AtomColors | None = None) -> str:
+    """Draw one SMILES as SVG text, its atoms coloured by ``colors``; what cannot be drawn gives a cell that says so.
 
     >>> molecule_svg("c1ccccc1").startswith("<svg")
     True
     >>> "cannot be drawn" in molecule_svg("<script>")
     True
     """
-    return draw(parse(smiles), width, height)
+    return draw(parse(smiles), width, height, colors=colors)
 
 
 def shared_atoms(
@@ -148,8 +169,9 @@ def pair_svg(first: str, second: str, width: int = 220, height: int = 160, *, sh
 
 
 def grid_svg(
-    smiles: Sequence[str], legends: Sequence[str] | None = None, columns: int = 5, cell: tuple[int, int] = (220, 190)
-) -> str:
+    smiles: Sequence[str], legends: Sequence[str] | None = None, columns: int = 5, cell: tuple[int, int] = (220, 190),
+    colors: Sequence[AtomColors] | None = None,
+) -> str:  # fmt: skip
     """Draw a grid of molecules as one SVG file's text, a legend under each; legends are escaped.
 
     Args:
@@ -157,6 +179,7 @@ def grid_svg(
         legends: one per molecule, or None.
         columns: cells in a row.
         cell: width and height of a cell in pixels.
+        colors: of each molecule's atoms, see `heat`.
 
     >>> grid_svg(["CCO", "c1ccccc1"], ["<b>", "benzene"]).count("&lt;b&gt;")
     1
@@ -171,7 +194,8 @@ def grid_svg(
     foot = 26 if legends else 0
     for index, text in enumerate(smiles):
         x, y = index % columns * width, index // columns * height
-        parts.append(f'<g transform="translate({x} {y})">{molecule_svg(text, width, height - foot)}')
+        shades = colors[index] if colors else None
+        parts.append(f'<g transform="translate({x} {y})">{molecule_svg(text, width, height - foot, shades)}')
         if legends and index < len(legends):
             parts.append(
                 f'<text x="{width / 2}" y="{height - 9}" text-anchor="middle" font-family="{escape(_SANS)}" '
@@ -182,8 +206,9 @@ def grid_svg(
 
 
 def grid_png(
-    smiles: Sequence[str], legends: Sequence[str] | None = None, columns: int = 5, cell: tuple[int, int] = (220, 190)
-) -> bytes:
+    smiles: Sequence[str], legends: Sequence[str] | None = None, columns: int = 5, cell: tuple[int, int] = (220, 190),
+    colors: Sequence[AtomColors] | None = None,
+) -> bytes:  # fmt: skip
     """Draw the same grid as `grid_svg` as the bytes of a PNG file."""
     rows = max(1, -(-len(smiles) // columns))
     across = min(columns, max(1, len(smiles)))
@@ -192,6 +217,13 @@ def grid_png(
     drawer.drawOptions().clearBackground = True
     mols = [parse(text) or Chem.Mol() for text in smiles]
     texts = [*(legends or [])][: len(mols)]
-    drawer.DrawMolecules(mols, legends=texts + [""] * (len(mols) - len(texts)))
+    # A molecule that cannot be drawn has no atoms to colour.
+    shades = [
+        dict(each) if mol.GetNumAtoms() else {} for each, mol in zip(colors or [{}] * len(mols), mols, strict=True)
+    ]
+    drawer.DrawMolecules(
+        mols, legends=texts + [""] * (len(mols) - len(texts)),
+        highlightAtoms=[sorted(each) for each in shades], highlightAtomColors=shades,
+    )  # fmt: skip
     drawer.FinishDrawing()
     return bytes(drawer.GetDrawingText())
