@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
-from molvae.benchmark.card import Protocol, card_table, measure_card
+from molvae.benchmark.card import HeldOut, card_table, choose_temperature, measure_card
 from molvae.benchmark.fcd import Gaussian, chemnet_statistics, frechet_distance
 from molvae.errors import InputError
 
@@ -60,16 +60,41 @@ def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_card_refuses_too_few_molecules() -> None:
-    with pytest.raises(InputError, match="20 held-out"):
-        measure_card(cast(Any, None), ["C"] * 100, ["C"] * 19, Protocol(n=10), lambda text: None)
+    few = HeldOut(["C"], "held-out", ["C"] * 9, "held-out")
+    with pytest.raises(InputError, match="10 reference"):
+        measure_card(cast(Any, None), ["C"] * 100, few, 10, 0, lambda text: None)
+    with pytest.raises(InputError, match="10 training"):
+        measure_card(cast(Any, None), ["C"] * 9, HeldOut(["C"], "", ["C"] * 10, ""), 10, 0, lambda text: None)
 
 
 def test_card_states_n_seed_and_floor() -> None:
     names = ("exact", "active_units", "latent", "validity", "uniqueness", "novelty", "fcd_prior", "fcd_posterior")
-    figures = {**dict.fromkeys(names, 0.5), "n": 1000, "seed": 3, "fcd_floor": 0.25}
-    figures |= {"fcd_prior_greedy": 0.5, "uniqueness_greedy": 0.5}
+    figures = {**dict.fromkeys(names, 0.5), "n": 1000, "seed": 3, "fcd_floor": 0.25, "asked": 5000, "accepted": 0.996}
+    figures |= {"fcd_prior_plain": 0.5, "uniqueness_plain": 0.5, "temperature": 0.3}
     facts = {"validation": {"rate": 20.0, "distortion": 3.0, "n": 100}, "prior": None, "prior_rate": None}
-    table = card_table(figures, facts, "MOSES test")
-    assert "n = 1,000, seed 3" in table
-    assert "| FCD of real training molecules (the floor) | 0.25 |" in table
+    table = card_table(figures, facts, HeldOut([], "ZINC test", [], "held-out"))
+    assert "seed 3" in table
+    assert "| accepted of 5,000 ZINC test molecules | 99.60% |" in table
+    assert "| FCD of 1,000 real training molecules (the floor) | 0.25 |" in table
+    assert "token temperature 0.3, the default) against 1,000 held-out molecules" in table
     assert "N(0, I) only" in table
+
+
+def test_the_temperature_with_the_least_distance_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pandas as pd
+
+    from molvae.benchmark import card
+
+    asked: list[float | None] = []
+
+    def fake_sample(loaded: Any, n: int, options: Any, wanted: Any, seed: int) -> pd.DataFrame:
+        asked.append(options.temperature)
+        return pd.DataFrame({"smiles": ["C" * (1 + round(10 * options.temperature))]})
+
+    monkeypatch.setattr(card, "sample", fake_sample)
+    monkeypatch.setattr(card, "chemnet_statistics", lambda smiles: len(smiles[0]))
+    monkeypatch.setattr(card, "frechet_distance", lambda one, two: abs(one - 6.0))
+    best, found = choose_temperature(cast(Any, None), ["C"] * 9, 3, 0)
+    assert best == 0.5
+    assert asked == list(card.TEMPERATURES)
+    assert found["0"] == 5.0

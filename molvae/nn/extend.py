@@ -43,7 +43,7 @@ def extend_model(
     """Return a model of shape ``config`` and ``vocabulary`` that begins where ``old`` stands.
 
     A new token starts with a small random embedding and an unlikely, constant logit; a new condition starts with zero
-    weights; the head of an old property goes on, that of a new one is drawn. The prior is the old one.
+    weights; the head of an old property goes on, that of a new one is drawn. The prior is N(0, I), against which the codes move.
 
     Args:
         old: the trained model.
@@ -68,8 +68,7 @@ def extend_model(
     _conditions(model, weights, old, before)
     if config.head_hidden == old.config.head_hidden:
         _heads(model, weights, old, before)
-    model.load_state_dict({name: value for name, value in weights.items() if not name.startswith("prior.")}, False)
-    model.prior = old.prior
+    model.load_state_dict(weights)
     return model
 
 
