@@ -17,10 +17,13 @@ from numpy.typing import ArrayLike, NDArray
 from molvae.chem.properties import compute
 from molvae.chem.rejected import Rejected
 from molvae.data.vocabulary import Vocabulary
+from molvae.generate.anomaly import read_reference, score
 from molvae.generate.checking import check as check_molecules
+from molvae.generate.interpolate import interpolate
 from molvae.generate.known import load_known
 from molvae.generate.latents import decode_latents, encode_smiles
 from molvae.generate.molecules import sample
+from molvae.generate.neighbors import neighbors
 from molvae.generate.reconstruction import reconstruct
 from molvae.generate.sampling import GREEDY, SamplingOptions
 from molvae.generate.wanted import PROPERTIES, Wanted
@@ -145,7 +148,7 @@ class MolVAE:
         self,
         n: int,
         *,
-        temperature: float = 1.0,
+        temperature: float | None = None,
         greedy: bool = False,
         top_k: int = 0,
         top_p: float = 1.0,
@@ -194,6 +197,68 @@ class MolVAE:
             N rows: input, canonical, output, match, state, detail, similarity.
         """
         return reconstruct(self.loaded, smiles)
+
+    def interpolate(
+        self, first: str, second: str, *, steps: int = 10, spherical: bool = True, fold: bool = True
+    ) -> pd.DataFrame:
+        """Walk from one molecule to another: see `molvae.generate.interpolate.interpolate`.
+
+        Args:
+            first, second: SMILES of the two ends.
+            steps: parts of the path.
+            spherical: along the sphere on which codes lie, otherwise a straight line.
+            fold: one row for points in a row that give the same molecule.
+
+        Returns:
+            In order: position, until, steps, smiles, state, similarity_a and _b, distance_a and _b, nats.
+
+        Raises:
+            InputError: when the model cannot read one of the two.
+        """
+        return interpolate(self.loaded, first, second, steps=steps, spherical=spherical, fold=fold)
+
+    def neighbors(
+        self, smiles: str, n: int = 20, *, radii: Sequence[float] = (), properties: Sequence[str] = PROPERTIES,
+        seed: int = 0,
+    ) -> pd.DataFrame:  # fmt: skip
+        """Find molecules around one molecule: see `molvae.generate.neighbors.neighbors`.
+
+        Args:
+            smiles: the molecule.
+            n: different valid molecules wanted.
+            radii: in units of the molecule's own posterior noise; none widens until there are ``n``.
+            properties: columns to compute.
+            seed: of all chance.
+
+        Returns:
+            The likest first: smiles, similarity, radius, distance, nats, the properties.
+
+        Raises:
+            InputError: when the model cannot read the molecule, or a number makes no sense.
+        """
+        return neighbors(self.loaded, smiles, n, radii=radii, properties=properties, seed=seed)
+
+    def score(
+        self, smiles: Sequence[str], *, reference: Sequence[str] = (), samples: int = 16, seed: int = 0
+    ) -> pd.DataFrame:
+        """Say how unusual molecules are, and which of their atoms: see `molvae.generate.anomaly.score`.
+
+        Args:
+            smiles: N SMILES.
+            reference: molecules that count as usual, best of the training set's kind; they give the percentile and the
+                nearest neighbour.
+            samples: K of the importance-weighted bound; more are tighter.
+            seed: of its noise.
+
+        Returns:
+            N rows; ``nats`` bounds -log p(x) from above, infinite for a molecule with tokens that the model lacks.
+
+        Raises:
+            ConfigError: when the model has no likelihood.
+            InputError: when the model can read fewer than two molecules of the reference.
+        """
+        usual = read_reference(self.loaded, reference, samples, seed) if len(reference) else None
+        return score(self.loaded, smiles, reference=usual, known=reference, samples=samples, seed=seed)
 
     def optimize(
         self,

@@ -23,16 +23,28 @@ from molvae.errors import MolvaeError
 # Help is answered from this table, so that `molvae --help` imports no verb and none of the libraries behind it.
 VERBS = {
     "prepare": "Turn files of SMILES into a dataset ready for training.",
+    "datasets": "List and fetch datasets that have a name.",
     "train": "Train a model on a dataset.",
     "finetune": "Teach a trained model new molecules, keeping what it knows.",
+    "fit-prior": "Fit a prior to the codes of a trained model.",
     "sample": "Generate new molecules.",
     "encode": "Turn molecules into latent vectors.",
     "decode": "Turn latent vectors into molecules.",
     "reconstruct": "Encode and decode molecules and compare.",
     "optimize": "Search the latent space for molecules with a better score.",
+    "interpolate": "Walk from one molecule to another in latent space.",
+    "neighbors": "Draw molecules around one molecule.",
     "check": "Check molecules: validity, alerts, properties, novelty.",
+    "evaluate": "Measure a model on held-out molecules.",
+    "score": "Say how unusual each molecule is, and which of its atoms.",
+    "compress": "Make a file of SMILES small, so that every byte comes back.",
+    "decompress": "Give back the file that was compressed.",
     "report": "Write one self-contained HTML page about a run or a model.",
+    "init-config": "Write a file of every training setting, explained.",
+    "info": "Show versions, devices and the model, for bug reports.",
+    "completion": "Print a script that completes commands with the Tab key.",
 }
+COMPLETE = "_MOLVAE_COMPLETE"
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 TERMINATED = 143
@@ -73,6 +85,15 @@ def _not_loaded() -> None:
     """Stand in for the verbs that this call does not use."""
 
 
+def module_of(verb: str) -> str:
+    """Return the module of a verb.
+
+    >>> module_of("init-config")
+    'molvae.cli.init_config'
+    """
+    return f"molvae.cli.{verb.replace('-', '_')}"
+
+
 def build_app(verb: str | None) -> typer.Typer:
     """Return the command line with ``verb`` loaded and every other verb as a line of help.
 
@@ -92,7 +113,7 @@ def build_app(verb: str | None) -> typer.Typer:
     app.callback()(_global_options)
     for name, line in VERBS.items():
         if name == verb:
-            app.command(name, context_settings=settings)(import_module(f"molvae.cli.{name}").command)
+            app.command(name, context_settings=settings)(import_module(module_of(name)).command)
         else:
             app.command(name, help=line)(_not_loaded)
     return app
@@ -115,6 +136,13 @@ def _run(arguments: list[str]) -> int:
     if sys.stdout is not None:
         sys.stdout.flush()
     return code
+
+
+def _complete(instruction: str) -> int:
+    """Answer a shell that asks what completes the words typed so far (see `molvae.cli.completion`)."""
+    completion = import_module("molvae.cli.completion")
+    command = typer.main.get_command(build_app(completion.asked_verb(VERBS)))
+    return int(completion.answer(command, instruction))
 
 
 def _fail(problem: str, remedy: str) -> None:
@@ -183,6 +211,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     try:
+        if arguments is None and os.environ.get(COMPLETE):
+            return _complete(os.environ[COMPLETE])
         return _run([argument for argument in given if argument != "--debug"])
     except (Exception, KeyboardInterrupt) as error:
         if debug:

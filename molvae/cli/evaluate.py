@@ -1,0 +1,137 @@
+"""Verb ``molvae evaluate``: measure a model on held-out molecules.
+
+In: a dataset or a file of SMILES, and a model. Out: figures for people, or JSON.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from molvae.cli.options import Device, Model, Output, Seed, Workers
+
+Source = Annotated[
+    str,
+    typer.Argument(metavar="DATASET", help="Dataset directory, or a file of SMILES.", show_default=False),
+]
+Split = Annotated[
+    str | None,
+    typer.Option("--split", help="train, valid or test; left out, test, or valid if empty.", show_default=False),
+]
+Number = Annotated[int, typer.Option("-n", "--number", min=1, help="Molecules measured, drawn at random.")]
+Samples = Annotated[int, typer.Option("--samples", min=1, help="K of the importance-weighted bound.")]
+Encodings = Annotated[int, typer.Option("--encodings", min=1, help="Draws of z a molecule, sampled protocol.")]
+Decodings = Annotated[int, typer.Option("--decodings", min=1, help="Molecules written from each draw.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")]
+
+
+def command(
+    source: Source,
+    model: Model = None,
+    split: Split = None,
+    number: Number = 1000,
+    samples: Samples = 100,
+    encodings: Encodings = 3,
+    decodings: Decodings = 3,
+    output: Output = None,
+    as_json: Json = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+    workers: Workers = None,
+) -> None:
+    """Measure a model: ELBO and importance-weighted bound, rate and distortion, reconstruction, codes.
+
+    Everything is in nats per molecule unless it says otherwise, and negative log likelihoods: lower is better. -o
+    writes the figures as .json. Molecules with tokens that the model lacks are counted and left out.
+    """
+    import json
+
+    from molvae.benchmark.evaluation import Settings, evaluate_model
+    from molvae.benchmark.held_out import held_out
+    from molvae.cli.output import Destination
+    from molvae.cli.progress import progress_bar
+    from molvae.files import write_json
+    from molvae.nn.checkpoint import load_model
+
+    destination = Destination(output, (".json",))
+    loaded = load_model(model, device)
+    molecules = held_out(loaded, source, split, number, seed, workers)
+    settings = Settings(samples, encodings, decodings, seed)
+    with progress_bar("Likelihood", len(molecules)) as update:
+        found = evaluate_model(loaded, molecules, settings, workers, update)
+    if destination.path is not None:
+        write_json(destination.path, found)
+    lines = [json.dumps(found, indent=2, allow_nan=False)] if as_json else describe(found)
+    for line in lines:
+        typer.echo(line)
+    if not as_json:
+        for warning in found["warnings"]:
+            typer.echo(f"warning: {warning}", err=True)
+        if destination.path is not None:
+            typer.echo(f"wrote {destination.path}")
+
+
+def describe(found: dict[str, Any]) -> list[str]:
+    """Return the figures of `molvae.benchmark.evaluation.evaluate_model` as lines for people."""
+    data, settings = found["data"], found["data"]["settings"]
+    left = ", ".join(f"{count:,} {reason}" for reason, count in data["left_out"].items()) or "none"
+    lines = [
+        f"{data['source']}: {data['n']:,} of {data['asked']:,} molecules measured (left out: {left}), "
+        f"{data['tokens_per_molecule']:.1f} tokens each, seed {settings['seed']}",
+        *_likelihood_lines(found["likelihood"]),
+        "reconstruction",
+    ]
+    times = f"{settings['encodings']} encodings x {settings['decodings']} decodings, drawn"
+    for name, said in (("greedy", "mean of q(z|x), likeliest tokens"), ("sampled", times)):
+        part = found["reconstruction"][name]
+        lines.append(
+            f"  {said}: exact {part['exact']:.2%}, same molecule {part['same_molecule']:.2%}, "
+            f"tokens {part['token_accuracy']:.2%}"
+        )
+    return [*lines, *_code_lines(found["codes"])]
+
+
+def _likelihood_lines(section: dict[str, Any] | None) -> list[str]:
+    if section is None:
+        return ["likelihood: none, the codes have no noise"]
+    names = {"model": "the model's prior", "normal": "N(0, I)"}
+
+    def said(figure: dict[str, float]) -> str:
+        return f"{figure['mean']:.2f} +- {figure['standard_error']:.2f}"
+
+    lines = ["likelihood [nats per molecule]", f"  distortion {said(section['distortion'])}",
+             f"  rate (KL from q(z|x) to N(0, I)) {said(section['rate'])}"]  # fmt: skip
+    for name, prior in sorted(section["priors"].items()):
+        bounds = ", ".join(f"K={k} {said(figure)}" for k, figure in prior["negative_bound"].items())
+        lines += [
+            f"  under {names[name]}: rate {prior['rate']['mean']:.2f}, -ELBO {said(prior['negative_elbo'])}",
+            f"    importance-weighted: {bounds}",
+            f"    = {prior['bits_per_molecule']:.2f} bits per molecule, {prior['nats_per_token']:.4f} nats and "
+            f"{prior['bits_per_token']:.4f} bits per token",
+        ]
+    return lines
+
+
+def _code_lines(codes: dict[str, Any]) -> list[str]:
+    lines = [f"codes\n  active units {codes['active_units']} of {codes['latent']}"]
+    if "mutual_information_at_least" in codes:
+        lines += [
+            f"  mutual information of molecule and code between {codes['mutual_information_at_least']:.2f} "
+            f"(an estimate that cannot exceed ln n = {codes['mutual_information_ceiling']:.2f}) and "
+            f"{codes['mutual_information_at_most']:.2f} nats",
+            f"  KL from the aggregate posterior to N(0, I) between {codes['kl_to_normal_at_least']:.2f} and "
+            f"{codes['kl_to_normal_at_most']:.2f} nats",
+        ]
+    moments, away = codes["moments"], codes["mean_discrepancy"]
+    kl = codes["moment_kl_to_normal"]
+    lines.append(
+        f"  largest |mean| {moments['mean_largest']:.3f}, standard deviations {moments['std_lowest']:.3f} to "
+        f"{moments['std_highest']:.3f}" + ("" if kl is None else f", KL of these moments to N(0, I) {kl:.2f} nats")
+    )
+    if away["floor"] is not None:
+        lines.append(
+            f"  squared mean discrepancy from N(0, I) {away['normal']:.5f}, from the model's prior "
+            f"{away['model']:.5f}, of N(0, I) from itself {away['floor']:.5f}"
+        )
+    return lines
