@@ -45,7 +45,9 @@ class ModelConfig(Section):
 class ObjectiveConfig(Section):
     """The training loss; ``name`` picks a row of `molvae.objectives.presets`, the rest overrides that row."""
 
-    name: str = Field("beta_vae", description="the objective: ae, vae, beta_vae, ...")
+    name: str = Field(
+        "beta_vae", description="the objective: ae, vae, beta_vae, cvae, iwae, wae, aae, flow_prior or ss_vae"
+    )
     beta: float | None = Field(
         None, ge=0, description="weight of the divergence, 1 is the ELBO; unset takes the objective's own"
     )
@@ -57,7 +59,20 @@ class ObjectiveConfig(Section):
     target_rate: float = Field(40.0, gt=0, description="nats per molecule that the rate controller holds")
     free_bits: float = Field(0.0, ge=0, description="nats per latent dimension that cost nothing")
     token_dropout: float = Field(0.0, ge=0, lt=1, description="share of the decoder's input tokens replaced by UNK")
-    head_weight: float = Field(1.0, ge=0, description="gamma, weight of the property heads")
+    head_weight: float | None = Field(
+        None, ge=0, description="gamma, weight of the property heads; unset takes the objective's own"
+    )
+    samples: int | None = Field(
+        None, ge=1, le=10_000, description="K, latents drawn for each molecule; unset takes the objective's own"
+    )
+    samples_at_once: int = Field(
+        8, ge=1, description="of the K, how many are decoded at once; the rest wait and are decoded twice"
+    )
+    match_weight: float | None = Field(
+        None, ge=0, description="lambda, pull of all codes together towards the prior (wae, aae); unset takes their own"
+    )
+    critic_hidden: int = Field(256, ge=1, le=8192, description="width of the critic (aae)")
+    critic_lr: float = Field(2e-4, gt=0, le=1, description="learning rate of the critic (aae)")
 
 
 class TrainConfig(Section):
@@ -81,16 +96,27 @@ class TrainConfig(Section):
 
 
 class PriorConfig(Section):
-    """The prior fitted to frozen codes by `molvae.train.fit_prior`; normal keeps N(0, I)."""
+    """The prior fitted to frozen codes by `molvae.train.fit_prior`, or learned jointly; normal keeps N(0, I)."""
 
-    kind: Literal["normal", "gmm", "flow"] = Field("gmm", description="N(0, I), Gaussian mixture, or normalizing flow")
+    kind: Literal["normal", "gmm", "flow", "flow_matching", "latent_gan"] = Field(
+        "gmm", description="N(0, I), Gaussian mixture, normalizing flow, flow matching, or a GAN on codes"
+    )
+    conditional: bool = Field(
+        True, description="learn p(z|c) where the model has conditions c (flow, flow_matching, latent_gan)"
+    )
+    condition_dropout: float = Field(
+        0.5, ge=0, lt=1, description="share of codes shown without conditions, and of conditions hidden"
+    )
     components: int = Field(8, ge=1, le=10_000, description="of the Gaussian mixture, at most")
     codes: int = Field(20_000, ge=1, description="training molecules whose codes are used")
     layers: int = Field(8, ge=1, le=64, description="coupling layers of the flow")
-    hidden: int = Field(256, ge=1, le=8192, description="width of the flow's networks")
-    max_steps: int = Field(3000, ge=1, description="steps of the flow's training, at most")
-    batch_size: int = Field(1024, ge=1, description="codes a step of the flow")
-    lr: float = Field(1e-3, gt=0, le=1, description="highest learning rate of the flow")
+    blocks: int = Field(3, ge=1, le=64, description="residual blocks of flow matching and of the GAN")
+    hidden: int = Field(256, ge=1, le=8192, description="width of the networks")
+    max_steps: int = Field(3000, ge=1, description="steps of training, at most")
+    batch_size: int = Field(1024, ge=1, description="codes a step")
+    lr: float | None = Field(None, gt=0, le=1, description="highest learning rate; unset takes what suits the kind")
+    ode_steps: int = Field(10, ge=1, le=1000, description="Runge-Kutta steps between noise and code (flow_matching)")
+    critic_steps: int = Field(3, ge=1, le=100, description="steps of the critic for one of the generator (latent_gan)")
 
 
 class Config(Section):

@@ -14,7 +14,8 @@ mkdir -p "$out"
 
 "$bin/molvae" datasets get moses -o "$out"
 [[ -f $out/dataset/manifest.json ]] ||
-    "$bin/molvae" prepare "$out/train.csv.gz" -o "$out/dataset" --properties none --valid 0.0063 --test 0
+    "$bin/molvae" prepare "$out/train.csv.gz" -o "$out/dataset" --valid 0.0063 --test 0 \
+        --properties logp,qed,sa,tpsa,mol_weight
 settings=()
 for setting in ${MOLVAE_SET:-}; do settings+=(--set "$setting"); done
 if [[ -f $out/model/run.json ]]; then
@@ -22,5 +23,7 @@ if [[ -f $out/model/run.json ]]; then
 else
     "$bin/molvae" train "$out/dataset" -o "$out/model" --config scripts/moses.toml "${settings[@]}"
 fi
-"$bin/python" scripts/ship_model.py "$out/model" "$out/dataset" "$out/test.csv.gz" -o "$out/shipped" -n "${MOLVAE_CARD_N:-10000}"
+"$bin/python" scripts/ship_model.py "$out/model" "$out/dataset" --text scripts/moses_card.md -o "$out/shipped" \
+    --asked "$out/test.csv.gz" --asked-name "MOSES test" --reference "$out/test.csv.gz" --reference-name "MOSES test" \
+    -n "${MOLVAE_CARD_N:-10000}"
 echo "To ship it: copy $out/shipped to molvae/pretrained/moses"

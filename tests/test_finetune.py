@@ -137,7 +137,7 @@ def test_fine_tuning_starts_from_the_models_own_settings(source: LoadedModel) ->
     values = finetune_values(source, {"train": {"lr": 0.01}})
     config = build_config(values)
     assert config.model == source.config.model
-    assert (config.train.lr, config.train.max_steps, config.objective.schedule) == (0.01, 1500, "constant")
+    assert (config.train.lr, config.train.max_steps, config.objective.schedule) == (0.01, 600, "constant")
     assert config.objective.beta == pytest.approx(0.1 * 60 / 1000)  # the warm-up had come this far
     assert build_config(finetune_values(source, {"train": {"epochs": 2}})).train.max_steps is None
 

@@ -7,13 +7,14 @@ prior.safetensors, README.md, manifest.json (written last); and the same read ag
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from molvae import __version__
@@ -74,10 +75,13 @@ def find_model(name_or_directory: str | Path | None = None) -> Path:
     )
 
 
-def save_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    """Write ``tensors``, of any shape (...), to a safetensors file in one step; an empty dict is allowed."""
+def save_tensors(path: Path, tensors: dict[str, torch.Tensor], notes: dict[str, str] | None = None) -> None:
+    """Write ``tensors``, of any shape (...), to a safetensors file in one step, with ``notes`` in its header.
+
+    An empty dict is allowed.
+    """
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    write_with(path, lambda temporary: save_file(plain, temporary))
+    write_with(path, lambda temporary: save_file(plain, temporary, notes))
 
 
 def load_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -90,6 +94,29 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
         return dict(load_file(path))
     except (OSError, SafetensorError) as error:
         raise ModelFileError(f"{path} cannot be read: {error}.", "Copy the model again from its source.") from error
+
+
+def codes_digest(model: SequenceVAE) -> str:
+    """Return the SHA-256 of the encoder's weights, rounded to half precision: two models with it give the same codes.
+
+    Rounded, so that a model keeps its digest when it is stored in half precision.
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(model.encoder.state_dict().items()):
+        digest.update(name.encode() + str(tuple(value.shape)).encode())
+        digest.update(value.detach().cpu().half().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _check_codes(path: Path, model: SequenceVAE) -> None:
+    """Refuse a prior fitted to codes of another model; priors of older versions do not say and are taken."""
+    with safe_open(path, "pt") as handle:
+        fitted_to = (handle.metadata() or {}).get("codes_of")
+    if fitted_to is not None and fitted_to != codes_digest(model):
+        raise ModelFileError(
+            f"{path} was fitted to the codes of another model.",
+            "Fit one to this model: molvae fit-prior DATASET -m MODEL -o MODEL2",
+        )
 
 
 def _state(module: torch.nn.Module, half: bool) -> dict[str, torch.Tensor]:
@@ -122,7 +149,9 @@ def save_model(
     weights = {name: value for name, value in _state(model, half).items() if not name.startswith("prior.")}
     save_tensors(directory / "model.safetensors", weights)
     if facts.get("prior"):
-        save_tensors(directory / "prior.safetensors", _state(model.prior, half))
+        # In the file itself, so that a prior copied from another model is seen even where its config was copied too.
+        notes = {"codes_of": codes_digest(model)}
+        save_tensors(directory / "prior.safetensors", _state(model.prior, half), notes)
     if card is not None:
         write_text(directory / "README.md", card)
     write_manifest(directory, {"kind": "model", "molvae": __version__})
@@ -178,6 +207,7 @@ def load_model(name_or_directory: str | Path | None = None, device: str = "auto"
     weights = load_tensors(directory / "model.safetensors")
     _fill(model, weights, directory / "model.safetensors")
     if facts.get("prior"):
-        model.prior = build_prior(facts["prior"], config.model.latent)
+        model.prior = build_prior(facts["prior"], config.model.latent, 2 * len(model.condition_names))
         _fill(model.prior, load_tensors(directory / "prior.safetensors"), directory / "prior.safetensors")
+        _check_codes(directory / "prior.safetensors", model)
     return LoadedModel(model.to(target).eval(), vocabulary, config, facts, directory)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from molvae.errors import UnknownNameError
 from molvae.nn.distributions import DiagonalNormal, PointMass, Posterior
-from molvae.objectives.bounds import Bound, mean_bound
-from molvae.objectives.divergences import Divergence, analytic_kl, zero
+from molvae.objectives.adversarial import LOGISTIC, Adversary
+from molvae.objectives.aggregates import Aggregate, mmd
+from molvae.objectives.bounds import Bound, importance_bound, mean_bound
+from molvae.objectives.divergences import Divergence, analytic_kl, sampled_kl, zero
 
 
 def as_point(posterior: DiagonalNormal) -> PointMass:
@@ -26,7 +29,14 @@ def as_normal(posterior: DiagonalNormal) -> DiagonalNormal:
 
 @dataclass(frozen=True)
 class Row:
-    """The pieces of one objective; the meaning of each column stands in `molvae.objectives.objective`."""
+    """The pieces of one objective; the meaning of each column stands in `molvae.objectives.objective`.
+
+    Attributes:
+        beta, schedule, samples, match_weight, head_weight: what the config's settings of these names are when unset.
+        prior: N(0, I), or a flow that is trained with the model and stays its prior.
+        aggregate, adversary: how all codes together are drawn towards the prior; at most one of them.
+        needs: settings of the model that must name a property, such as ``condition_on``.
+    """
 
     posterior: Callable[[DiagonalNormal], Posterior]
     divergence: Divergence
@@ -34,12 +44,26 @@ class Row:
     beta: float
     schedule: str
     samples: int = 1
+    prior: Literal["normal", "flow"] = "normal"
+    aggregate: Aggregate | None = None
+    adversary: Adversary | None = None
+    match_weight: float = 0.0
+    head_weight: float = 1.0
+    needs: tuple[str, ...] = ()
 
 
 PRESETS: dict[str, Row] = {
     "ae": Row(as_point, zero, mean_bound, beta=0.0, schedule="constant"),
     "vae": Row(as_normal, analytic_kl, mean_bound, beta=1.0, schedule="warmup"),
     "beta_vae": Row(as_normal, analytic_kl, mean_bound, beta=0.1, schedule="warmup"),
+    "cvae": Row(as_normal, analytic_kl, mean_bound, beta=0.1, schedule="warmup", needs=("condition_on",)),
+    "iwae": Row(as_normal, sampled_kl, importance_bound, beta=1.0, schedule="warmup", samples=8),
+    "wae": Row(as_point, zero, mean_bound, beta=0.0, schedule="constant", aggregate=mmd, match_weight=100.0),
+    "aae": Row(as_point, zero, mean_bound, beta=0.0, schedule="constant", adversary=LOGISTIC, match_weight=3.0),
+    "flow_prior": Row(as_normal, sampled_kl, mean_bound, beta=0.1, schedule="warmup", prior="flow"),
+    "ss_vae": Row(
+        as_normal, analytic_kl, mean_bound, beta=0.1, schedule="warmup", head_weight=10.0, needs=("predict",)
+    ),
 }
 
 

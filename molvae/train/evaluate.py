@@ -16,7 +16,7 @@ from molvae.data.dataset import Dataset
 from molvae.data.vocabulary import PAD
 from molvae.nn.decoder import greedy
 from molvae.nn.model import SequenceVAE
-from molvae.objectives.divergences import kl_per_dimension
+from molvae.objectives.divergences import Density, kl_per_dimension, sampled_kl
 
 ACTIVE_VARIANCE = 0.01
 
@@ -27,7 +27,7 @@ class Evaluation:
 
     Attributes:
         distortion: -log p(x|z) with z drawn from q(z|x); no property known, if the model was trained to do without.
-        rate: KL from q(z|x) to N(0, I).
+        rate: KL from q(z|x) to N(0, I), or to the prior that `evaluate` was given.
         exact: share reproduced token for token by greedy decoding of the posterior mean.
         token_accuracy: share of tokens right in that decoding, position by position.
         active_units: latent dimensions whose posterior mean varies by more than .01 over the molecules.
@@ -54,9 +54,13 @@ def reconstruct_tokens(model: SequenceVAE, batch: Batch) -> torch.Tensor:
 
 @torch.no_grad()
 def evaluate(
-    model: SequenceVAE, dataset: Dataset, rows: NDArray[np.int64], seed: int = 0, batch_size: int = 500
-) -> Evaluation:
+    model: SequenceVAE, dataset: Dataset, rows: NDArray[np.int64], seed: int = 0, batch_size: int = 500,
+    prior: Density | None = None,
+) -> Evaluation:  # fmt: skip
     """Evaluate ``model`` on ``rows`` (N,) of ``dataset``; the same seed gives the same figures.
+
+    Args:
+        prior: what the rate is measured against, by one draw a molecule; None is N(0, I), without chance.
 
     Source of active units: Burda et al. (2016), section 5.1, https://arxiv.org/abs/1509.00519
     """
@@ -68,10 +72,11 @@ def evaluate(
         posterior = model.encode(batch.tokens, batch.lengths)
         z = posterior.sample(1, generator)
         log_prob = model.decoder.log_prob(batch.tokens, z, model.usual_condition(batch.properties))
+        paid = kl_per_dimension(posterior).sum() if prior is None else sampled_kl(posterior, prior, z).sum()
         right = reconstruct_tokens(model, batch)
         valid = batch.tokens[:, 1:] != PAD
         totals += [
-            -log_prob.sum().item(), kl_per_dimension(posterior).sum().item(), right.all(1).sum().item(),
+            -log_prob.sum().item(), paid.item(), right.all(1).sum().item(),
             (right & valid).sum().item(), valid.sum().item(),
         ]  # fmt: skip
         means.append(posterior.mean.cpu())

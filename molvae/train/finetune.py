@@ -23,7 +23,7 @@ from molvae.nn.extend import extend_model
 from molvae.objectives.objective import Objective
 from molvae.train.run import Start
 
-GENTLE = {"lr": 3e-4, "lr_warmup_steps": 100, "average": 0.99, "validate_every": 100, "max_steps": 1500}
+GENTLE = {"lr": 3e-4, "lr_warmup_steps": 100, "average": 0.99, "validate_every": 100, "max_steps": 600}
 """Settings of `TrainConfig` that a fine-tuning run starts from; a full run's rate would erase what is there."""
 
 
@@ -31,7 +31,7 @@ def finetune_values(source: LoadedModel, values: dict[str, Any]) -> dict[str, An
     """Return the settings of a fine-tuning run: the model's own, a gentle training, then what ``values`` gives anew.
 
     The objective goes on at the weight at which the model's own training ended. Limits (epochs, max_steps,
-    max_minutes) of ``values`` replace the 1,500 steps.
+    max_minutes) of ``values`` replace the 600 steps.
     """
     own = source.config.model_dump(mode="json")
     end = Objective(source.config.objective).schedule.weight(max(1, int(source.facts.get("steps", 1))))
@@ -93,5 +93,5 @@ def prepare_finetune(
     vocabulary: Vocabulary = extend_vocabulary(source.vocabulary, dataset.vocabulary)
     new = with_properties(with_vocabulary(dataset, vocabulary), source.model.property_info)
     model = extend_model(source.model, source.vocabulary, config.model, vocabulary, new.property_info)
-    start = Start(model, source.directory.name, new, int(source.facts.get("max_tokens", 0)))
+    start = Start(model, source.directory.name, new, source.facts, source.model.prior)
     return mix(new, old), start

@@ -5,8 +5,9 @@ In: a frozen model, its dataset, a `PriorConfig`. Out: the fitted prior, and the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,17 +15,17 @@ from numpy.typing import NDArray
 from sklearn.mixture import GaussianMixture as SklearnMixture
 
 from molvae.config import PriorConfig
-from molvae.data.batch import load_batch
 from molvae.data.dataset import Dataset
 from molvae.errors import InputError
 from molvae.nn.distributions import DiagonalNormal
 from molvae.nn.model import SequenceVAE
-from molvae.nn.priors import FlowPrior, GaussianMixture, Prior, StandardNormal
-from molvae.train.optim import AveragedWeights
+from molvae.nn.priors import CONDITIONAL, GaussianMixture, Prior, StandardNormal
+from molvae.train.prior_codes import Codes, CodeSource, rate_against, split_codes
+from molvae.train.prior_training import Report, fit_flow, fit_flow_matching, fit_latent_gan
 
-HELD_OUT = 0.05
 MIN_CODES = 50
-Report = Callable[[int, int, float], None]
+JUDGED = 2000
+"""Codes on which a prior that was learned with the model is judged, at most."""
 
 
 @dataclass(frozen=True)
@@ -32,30 +33,28 @@ class PriorFit:
     """A fitted prior and what it is worth.
 
     Attributes:
-        rate: mean of log q(z|x) - log p(z) over held-out molecules, nats: what the prior must pay for a code.
+        rate: mean of log q(z|x) - log p(z) over held-out molecules, nats: what the prior must pay for a code; NaN for
+            a prior without a density.
         rate_normal: the same for N(0, I).
         codes: molecules whose codes were used to fit.
+        settings: what `build_prior` makes such a prior from.
+        rate_given: as ``rate``, all conditions known; None for a prior without conditions.
     """
 
     prior: Prior
     rate: float
     rate_normal: float
     codes: int
+    settings: PriorConfig
+    rate_given: float | None = None
 
-
-@torch.no_grad()
-def encode_codes(
-    model: SequenceVAE, dataset: Dataset, rows: NDArray[np.int64], batch_size: int = 1000
-) -> DiagonalNormal:
-    """Return q(z|x) of ``rows`` (N,), mean and log_std (N, D) on the CPU, in the order of ``rows``."""
-    order = np.argsort(dataset.lengths[rows], kind="stable")
-    mean, log_std = torch.zeros(len(rows), model.latent), torch.zeros(len(rows), model.latent)
-    for start in range(0, len(rows), batch_size):
-        picked = order[start : start + batch_size]
-        batch = load_batch(dataset, rows[picked]).to(model.device)
-        posterior = model.encode(batch.tokens, batch.lengths)
-        mean[picked], log_std[picked] = posterior.mean.cpu(), posterior.log_std.cpu()
-    return DiagonalNormal(mean, log_std)
+    def facts(self) -> dict[str, Any]:
+        """Return the entries ``prior`` and ``prior_rate`` of a model's facts; a rate that there is not is null."""
+        rates = {"fitted": self.rate, "normal": self.rate_normal, "given": self.rate_given}
+        known = {name: None if rate is None or math.isnan(rate) else round(rate, 2) for name, rate in rates.items()}
+        if self.rate_given is None:
+            del known["given"]
+        return {"prior": self.settings.model_dump(mode="json"), "prior_rate": known}
 
 
 def fit_prior(
@@ -63,46 +62,65 @@ def fit_prior(
 ) -> PriorFit:
     """Fit ``config.kind`` to codes of the training split, drawn from q(z|x) anew in every step.
 
+    The prior learns p(z|c) when the model has conditions and ``config.conditional`` says so; some or all conditions are
+    hidden in training (``config.condition_dropout``), so that any of them may be missing later.
+
     Args:
         model: frozen; its own prior is left alone.
-        report: called with (step, steps, held-out rate so far); a mixture reports once.
+        dataset: in the model's vocabulary and with its properties, see `dataset_for`.
+        report: called with (step, steps, held-out rate so far), NaN where there is none; a mixture does not report.
 
     Raises:
         InputError: when the training split has fewer than 50 molecules.
     """
-    rows = dataset.rows("train")
-    if len(rows) < MIN_CODES:
+    rows = len(dataset.rows("train"))
+    if rows < MIN_CODES:
         raise InputError(
-            f"A prior needs {MIN_CODES} training molecules, the dataset has {len(rows)}.",
-            "Use --set prior.kind=normal.",
+            f"A prior needs {MIN_CODES} training molecules, the dataset has {rows}.", "Use --set prior.kind=normal."
         )
-    rng = np.random.default_rng(seed)
-    rows = np.sort(rng.permutation(rows)[: config.codes])
-    posterior = encode_codes(model, dataset, rows)
-    shuffled = torch.from_numpy(rng.permutation(len(rows)))
-    cut = max(1, int(HELD_OUT * len(rows)))
-    held, used = (
-        DiagonalNormal(posterior.mean[part], posterior.log_std[part]) for part in (shuffled[:cut], shuffled[cut:])
-    )
-    normal = StandardNormal(model.latent)
+    used, held = split_codes(model, dataset, config.codes, seed)
+    conditional = config.conditional and config.kind in CONDITIONAL and bool(model.condition_names)
+    settings = config.model_copy(update={"conditional": conditional})
+    source = CodeSource(model, used, 2 * len(model.condition_names) * conditional, config.condition_dropout)
     prior: Prior
-    if config.kind == "gmm":
-        prior = _fit_mixture(used, held, config, seed)
-    elif config.kind == "flow":
-        prior = _fit_flow(used, held, config, seed, report)
-    else:
-        prior = normal
-    # Measured again with its own generator, so that every kind is compared on the same draws.
-    draws = torch.Generator().manual_seed(seed)
-    return PriorFit(prior.eval(), rate_against(prior, held, draws), rate_against(normal, held, draws), len(used.mean))
+    match config.kind:
+        case "normal":
+            prior = StandardNormal(model.latent)
+        case "gmm":
+            prior = _fit_mixture(_on_cpu(used.posterior), _on_cpu(held.posterior), config, seed)
+        case "flow":
+            prior = fit_flow(source, held, config, seed, report)
+        case "flow_matching":
+            prior = fit_flow_matching(source, held, config, seed, report)
+        case "latent_gan":
+            prior = fit_latent_gan(source, held, config, seed, report)
+    return _judge(prior.to(model.device).eval(), model, held, len(used), settings, seed)
 
 
-@torch.no_grad()
-def rate_against(prior: Prior, posterior: DiagonalNormal, generator: torch.Generator) -> float:
-    """Return the mean of log q(z|x) - log p(z) in nats over ``posterior`` (N, D), one draw a molecule."""
-    z = posterior.sample(1, generator)
-    log_prior = torch.cat([prior.log_prob(part) for part in torch.split(z[0], 2000)])
-    return float((posterior.log_prob(z)[0] - log_prior).mean())
+def measure_prior(model: SequenceVAE, dataset: Dataset, config: PriorConfig, seed: int = 0) -> PriorFit:
+    """Return the flow that was learned together with ``model``, and what it pays for codes of the training split.
+
+    Args:
+        config: whose sizes the flow has.
+    """
+    codes, _ = split_codes(model, dataset, JUDGED, seed)
+    settings = config.model_copy(update={"kind": "flow", "conditional": False})
+    return _judge(model.prior, model, codes, len(dataset.rows("train")), settings, seed)
+
+
+def _judge(prior: Prior, model: SequenceVAE, held: Codes, fitted_to: int, settings: PriorConfig, seed: int) -> PriorFit:
+    """Measure ``prior`` on ``held``, each time with the same draws, so that every kind is compared on the same."""
+
+    def rate(of: Prior, cond: torch.Tensor | None = None) -> float:
+        return rate_against(of, held.posterior, torch.Generator(model.device).manual_seed(seed), cond)
+
+    given = rate(prior, model.condition(held.properties)) if settings.conditional else None
+    normal = StandardNormal(model.latent).to(model.device)
+    return PriorFit(prior, rate(prior), rate(normal), fitted_to, settings, given)
+
+
+def _on_cpu(posterior: DiagonalNormal) -> DiagonalNormal:
+    return DiagonalNormal(posterior.mean.cpu(), posterior.log_std.cpu())
 
 
 def _fit_mixture(used: DiagonalNormal, held: DiagonalNormal, config: PriorConfig, seed: int) -> GaussianMixture:
@@ -128,31 +146,4 @@ def _mixture_of(z: NDArray[np.float32], components: int, places: int, seed: int)
     prior.get_buffer("weights").copy_(weights)
     prior.get_buffer("means")[:components] = torch.from_numpy(fitted.means_).float()
     prior.get_buffer("factors")[:components] = torch.linalg.cholesky(torch.from_numpy(fitted.covariances_)).float()
-    return prior
-
-
-def _fit_flow(
-    used: DiagonalNormal, held: DiagonalNormal, config: PriorConfig, seed: int, report: Report | None
-) -> FlowPrior:
-    torch.manual_seed(seed)  # zuko draws its initial weights from the global generator
-    prior = FlowPrior(used.mean.shape[1], config.layers, config.hidden)
-    generator = torch.Generator().manual_seed(seed)
-    prior.standardize(used.sample(1, generator)[0])
-    optimizer = torch.optim.AdamW(prior.parameters(), lr=config.lr, betas=(0.9, 0.99))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=config.max_steps, pct_start=0.1)
-    average = AveragedWeights(prior, 0.999)
-    for step in range(config.max_steps):
-        picked = torch.randint(len(used.mean), (config.batch_size,), generator=generator)
-        z = DiagonalNormal(used.mean[picked], used.log_std[picked]).sample(1, generator)[0]
-        loss = -prior.log_prob(z).mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(prior.parameters(), 5.0)
-        optimizer.step()
-        schedule.step()
-        average.update(prior, step)
-        if report is not None and (step + 1) % 50 == 0:
-            shown = DiagonalNormal(held.mean[:2000], held.log_std[:2000])
-            report(step + 1, config.max_steps, rate_against(prior, shown, torch.Generator().manual_seed(seed)))
-    average.swap(prior)
     return prior

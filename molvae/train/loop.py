@@ -125,6 +125,7 @@ class Trainer:
         self.valid_rows = np.sort(valid[picked]) if len(valid) else self.train_rows[: config.train.validate_size]
         self.lengths = dataset.lengths[self.train_rows]
         self.objective = Objective(config.objective)
+        self.objective.prepare(model, config.prior)
         self.optimizer = build_optimizer(model, config.train)
         self.average = AveragedWeights(model, config.train.average) if config.train.average else None
         self.progress = Progress()
@@ -143,15 +144,21 @@ class Trainer:
             self.callbacks.on_warning("There is no checkpoint to resume from; training starts at step 0.")
             self.log.cut_after(-1)
             return
-        self.progress = Progress(**restore_state(checkpoint, self.model, self.optimizer, self.average))
+        self.progress = Progress(**self._restore_from(checkpoint))
         self.objective.schedule.state = dict(self.progress.schedule)
         self.saved_at = self.progress.step
         self.log.cut_after(self.progress.step)
 
+    def _restore_from(self, checkpoint: Path) -> dict[str, Any]:
+        return restore_state(checkpoint, self.model, self.optimizer, self.average, self.objective.restore)
+
     def save(self) -> None:
         """Write a checkpoint of this step."""
         self.progress.schedule = dict(self.objective.schedule.state)
-        save_state(self.directory / "checkpoints", self.model, self.optimizer, self.average, vars(self.progress))
+        save_state(
+            self.directory / "checkpoints", self.model, self.optimizer, self.average, vars(self.progress),
+            self.objective.tensors(),
+        )  # fmt: skip
         self.saved_at = self.progress.step
 
     def done(self) -> float:
@@ -213,6 +220,7 @@ class Trainer:
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), train.clip_norm))
         if math.isfinite(norm) and math.isfinite(terms.loss.item()):
             self.optimizer.step()
+            self.objective.update_critic(terms)
             self.objective.schedule.observe(float(terms.rate))
             progress.bad_steps = 0
         else:
@@ -237,6 +245,9 @@ class Trainer:
             batches = bucketed_rows(
                 self.train_rows, self.lengths, self.config.train.batch_size, self.config.seed, progress.epoch
             )
+            if progress.batch >= len(batches):  # resumed on a smaller dataset
+                progress.batch, progress.epoch = 0, progress.epoch + 1
+                continue
             while progress.batch < len(batches):
                 rows = batches[progress.batch]
                 # Counted before the step is taken, so that a checkpoint made after it names the next batch.
@@ -251,8 +262,9 @@ class Trainer:
         row = {
             "kind": "train", "step": self.progress.step, "epoch": round(self.epochs, 4),
             "loss": terms.loss.item(), "distortion": float(terms.distortion), "rate": float(terms.rate),
-            "head": float(terms.head), "beta": terms.beta, "lr": self.optimizer.param_groups[0]["lr"],
-            "grad_norm": norm, "molecules_per_s": round(rate, 1), "seconds": round(self.progress.seconds, 1),
+            "head": float(terms.head), "match": float(terms.match), "beta": terms.beta,
+            "lr": self.optimizer.param_groups[0]["lr"], "grad_norm": norm, "molecules_per_s": round(rate, 1),
+            "seconds": round(self.progress.seconds, 1),
         }  # fmt: skip
         self.log.append(row)
         self.callbacks.on_metrics(row, self.done())
@@ -272,9 +284,13 @@ class Trainer:
             if self.average is not None:
                 self.average.swap(self.model)
 
+    def _evaluate(self) -> Evaluation:
+        prior = self.objective.density(self.model)
+        return evaluate(self.model, self.dataset, self.valid_rows, self.config.seed, prior=prior)
+
     def _validate(self) -> None:
         def measure() -> None:
-            self.log_validation(evaluate(self.model, self.dataset, self.valid_rows, self.config.seed))
+            self.log_validation(self._evaluate())
 
         self._with_average(measure)
 
@@ -292,11 +308,11 @@ class Trainer:
             return found.distortion + beta * found.rate
 
         self.model.eval()
-        last = evaluate(self.model, self.dataset, self.valid_rows, self.config.seed)
+        last = self._evaluate()
         if self.average is None:
             return False, last
         self.average.swap(self.model)
-        averaged = evaluate(self.model, self.dataset, self.valid_rows, self.config.seed)
+        averaged = self._evaluate()
         if score(averaged) <= score(last):
             return True, averaged
         self.average.swap(self.model)

@@ -22,11 +22,16 @@ from molvae.files import directory_lock, write_json
 from molvae.nn.checkpoint import LoadedModel, save_model
 from molvae.nn.device import choose_device
 from molvae.nn.model import SequenceVAE
-from molvae.objectives.presets import find_row
-from molvae.train.fit_prior import MIN_CODES, PriorFit, fit_prior
+from molvae.nn.priors import Prior
+from molvae.objectives.objective import Objective
+from molvae.objectives.parts import check_model
+from molvae.train.fit_prior import MIN_CODES, PriorFit, fit_prior, measure_prior
 from molvae.train.loop import Callbacks, FitResult, fit
+from molvae.train.memory import keep_memory
 
 RUN_FILE = "run.json"
+ENOUGH_CODES = 200
+"""Molecules below which a fine-tuned model keeps the prior it had: a new one would only know those few."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +50,16 @@ class Start:
     Attributes:
         model: of the shape that the config and the dataset's vocabulary ask for.
         name: of the model it was made from.
-        codes: the molecules to whose codes the prior is fitted.
-        max_tokens: tokens of the longest molecule it was trained on so far.
+        codes: the molecules to whose codes the prior is fitted, when there are `ENOUGH_CODES`.
+        facts: what is known about that model, see `LoadedModel`.
+        prior: its fitted prior, kept when there are too few codes for a new one.
     """
 
     model: SequenceVAE
     name: str
     codes: Dataset
-    max_tokens: int
+    facts: dict[str, Any]
+    prior: Prior
 
 
 def resume_values(directory: Path) -> dict[str, Any]:
@@ -85,14 +92,17 @@ def train_model(
         UnknownNameError: when the objective or a property does not exist.
         ConfigError, InputError, TrainingError, DeviceError: see `fit` and `choose_device`.
     """
-    find_row(config.objective.name)
+    objective = Objective(config.objective)
     if not resume and directory.exists() and any(directory.iterdir()):
         raise OutputError(f"{directory} is not empty.", "Continue it with --resume, or choose another directory.")
     target = choose_device(device)
     if config.train.threads is not None:
         torch.set_num_threads(config.train.threads)
+    if target.type == "cpu":
+        keep_memory()
     torch.manual_seed(config.seed)
     model = start.model if start else SequenceVAE(config.model, len(dataset.vocabulary), dataset.property_info)
+    check_model(config.objective, objective.row, model)
     with directory_lock(directory):
         write_json(directory / RUN_FILE, {"molvae": __version__, "config": config.model_dump(mode="json"),
                                           "dataset": str(dataset.directory),
@@ -107,16 +117,23 @@ def finish(
 ) -> Trained:  # fmt: skip
     """Fit the prior, unless training was stopped or the data are too few, and write the model directory.
 
+    A prior that the objective learned is kept.
+
     Args:
         dataset: the molecules to whose codes the prior is fitted.
     """
-    prior = None
-    if result.stopped_by is None and config.prior.kind != "normal" and len(dataset.rows("train")) >= MIN_CODES:
+    prior, least = None, ENOUGH_CODES if start else MIN_CODES
+    if Objective(config.objective).row.prior != "normal":
+        prior = measure_prior(result.model, dataset, config.prior, config.seed)
+    elif result.stopped_by is None and config.prior.kind != "normal" and len(dataset.rows("train")) >= least:
         prior = fit_prior(result.model, dataset, config.prior, config.seed, on_prior)
         result.model.prior = prior.prior.to(result.model.device)
     facts = model_facts(dataset, config, result, prior)
     if start:
-        facts |= {"started_from": start.name, "max_tokens": max(facts["max_tokens"], start.max_tokens)}
+        facts |= {"started_from": start.name, "max_tokens": max(facts["max_tokens"], start.facts.get("max_tokens", 0))}
+        if prior is None and start.facts.get("prior"):
+            result.model.prior = start.prior.to(result.model.device)
+            facts["prior"] = start.facts["prior"]
     save_model(directory, result.model, dataset.vocabulary, config, facts, card=write_card(directory.name, facts))
     loaded = LoadedModel(result.model.eval(), dataset.vocabulary, config, facts, directory)
     return Trained(loaded, result, prior)
@@ -137,8 +154,7 @@ def model_facts(dataset: Dataset, config: Config, result: FitResult, prior: Prio
         "finished": time.strftime("%Y-%m-%d", time.gmtime()),
         "averaged_weights": result.averaged,
         "validation": {name: round(float(value), 4) for name, value in vars(found).items()},
-        "prior": config.prior.model_dump(mode="json") if prior else None,
-        "prior_rate": {"fitted": round(prior.rate, 2), "normal": round(prior.rate_normal, 2)} if prior else None,
+        **(prior.facts() if prior else {"prior": None, "prior_rate": None}),
     }
 
 
@@ -158,6 +174,7 @@ def write_card(name: str, facts: dict[str, Any]) -> str:
     if prior:
         kind = facts["prior"]["kind"]
         lines.append(
-            f"| rate to the fitted prior ({kind}) / to N(0, I) [nats] | {prior['fitted']} / {prior['normal']} |"
+            f"| rate to the fitted prior ({kind}) / to N(0, I) [nats] | "
+            f"{'no density' if prior['fitted'] is None else prior['fitted']} / {prior['normal']} |"
         )
     return "\n".join([*lines, "", f"Use it: `molvae sample -n 100 -m {name}`", ""])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,21 @@ import torch
 from molvae.errors import ModelFileError
 from molvae.files import new_directory, verify_manifest, write_json, write_manifest
 from molvae.nn.checkpoint import load_tensors, save_tensors
+from molvae.nn.optimizer_state import optimizer_tensors, restore_optimizer
 from molvae.train.optim import AveragedWeights
 
 KEEP = 2
-
-
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    state = optimizer.state_dict()["state"]
-    return {f"{index}/{name}": value for index, entry in state.items() for name, value in entry.items()}
+OBJECTIVE = "objective.safetensors"
 
 
 def save_state(
     directory: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer,
-    average: AveragedWeights | None, counters: dict[str, Any],
+    average: AveragedWeights | None, counters: dict[str, Any], objective: dict[str, torch.Tensor] | None = None,
 ) -> Path:  # fmt: skip
     """Write a checkpoint for ``counters["step"]`` and remove all but the newest two.
+
+    Args:
+        objective: what the objective trains besides the model (`Objective.tensors`), of any shape (...).
 
     Raises:
         OutputError: when it cannot be written; earlier checkpoints stay.
@@ -37,8 +38,10 @@ def save_state(
     target = directory / f"step_{counters['step']:09d}"
     with new_directory(target, replace=True) as temporary:
         save_tensors(temporary / "model.safetensors", model.state_dict())
-        save_tensors(temporary / "optimizer.safetensors", _optimizer_tensors(optimizer))
+        save_tensors(temporary / "optimizer.safetensors", optimizer_tensors(optimizer))
         save_tensors(temporary / "average.safetensors", average.average if average else {})
+        if objective:
+            save_tensors(temporary / OBJECTIVE, objective)
         write_json(temporary / "counters.json", counters)
         write_manifest(temporary, {"kind": "checkpoint"})
     for old in sorted(directory.glob("step_*"))[:-KEEP]:
@@ -59,23 +62,24 @@ def newest_state(directory: Path) -> tuple[Path | None, list[str]]:
 
 
 def restore_state(
-    checkpoint: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, average: AveragedWeights | None
-) -> dict[str, Any]:
+    checkpoint: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, average: AveragedWeights | None,
+    restore_objective: Callable[[dict[str, torch.Tensor]], None] = lambda tensors: None,
+) -> dict[str, Any]:  # fmt: skip
     """Load a checkpoint into ``model``, ``optimizer`` and ``average``, and return its counters.
+
+    Args:
+        restore_objective: told what `save_state` got as ``objective``; nothing by a checkpoint of an older version.
 
     Raises:
         ModelFileError: when its tensors do not fit, for instance because the config changed.
     """
     try:
         model.load_state_dict(load_tensors(checkpoint / "model.safetensors"))
-        entries: dict[int, dict[str, torch.Tensor]] = {}
-        for name, value in load_tensors(checkpoint / "optimizer.safetensors").items():
-            index, _, key = name.partition("/")
-            entries.setdefault(int(index), {})[key] = value
-        optimizer.load_state_dict({"state": entries, "param_groups": optimizer.state_dict()["param_groups"]})
+        restore_optimizer(optimizer, load_tensors(checkpoint / "optimizer.safetensors"))
         if average is not None:
             for name, value in load_tensors(checkpoint / "average.safetensors").items():
                 average.average[name].copy_(value)
+        restore_objective(load_tensors(checkpoint / OBJECTIVE) if (checkpoint / OBJECTIVE).exists() else {})
     except (RuntimeError, KeyError, ValueError) as error:
         first = str(error).splitlines()[0]
         raise ModelFileError(
