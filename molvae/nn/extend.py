@@ -43,7 +43,7 @@ def extend_model(
     """Return a model of shape ``config`` and ``vocabulary`` that begins where ``old`` stands.
 
     A new token starts with a small random embedding and an unlikely, constant logit; a new condition starts with zero
-    weights; the head of an old property goes on, that of a new one is drawn. The prior is N(0, I), against which the codes move.
+    weights; the head of an old property goes on, that of a new one is drawn. The prior is N(0, I).
 
     Args:
         old: the trained model.
