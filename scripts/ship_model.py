@@ -30,7 +30,7 @@ from molvae.nn.checkpoint import LoadedModel, load_model, save_model
 PRIORS = {"gmm": "Gaussian mixture", "flow": "normalizing flow", "normal": "standard normal, not"}
 KEPT = 1000
 """Held-out molecules that travel with the model; fine-tuning measures on them what is forgotten."""
-CHOICE_N = 4000
+CHOICE_N = 2500
 
 
 def hardware(threads: int | None) -> str:

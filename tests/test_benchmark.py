@@ -93,8 +93,8 @@ def test_the_temperature_with_the_least_distance_is_chosen(monkeypatch: pytest.M
 
     monkeypatch.setattr(card, "sample", fake_sample)
     monkeypatch.setattr(card, "chemnet_statistics", lambda smiles: len(smiles[0]))
-    monkeypatch.setattr(card, "frechet_distance", lambda one, two: abs(one - 6.0))
+    monkeypatch.setattr(card, "frechet_distance", lambda one, two: abs(one - 7.0))
     best, found = choose_temperature(cast(Any, None), ["C"] * 9, 3, 0)
-    assert best == 0.5
+    assert best == 0.6
     assert asked == list(card.TEMPERATURES)
-    assert found["0"] == 5.0
+    assert found["0"] == 6.0

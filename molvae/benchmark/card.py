@@ -22,7 +22,7 @@ from molvae.nn.checkpoint import LoadedModel
 from molvae.train.evaluate import ACTIVE_VARIANCE
 
 BARE = Wanted(properties=(), alerts=False)
-TEMPERATURES = (1.0, 0.7, 0.5, 0.3, 0.0)
+TEMPERATURES = (1.0, 0.6, 0.3, 0.0)
 Say = Callable[[str], None]
 
 

@@ -36,6 +36,7 @@ VERBS = {
     "neighbors": "Draw molecules around one molecule.",
     "check": "Check molecules: validity, alerts, properties, novelty.",
     "evaluate": "Measure a model on held-out molecules.",
+    "compare": "Train several objectives on equal terms and compare them.",
     "score": "Say how unusual each molecule is, and which of its atoms.",
     "compress": "Make a file of SMILES small, so that every byte comes back.",
     "decompress": "Give back the file that was compressed.",
