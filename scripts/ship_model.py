@@ -38,7 +38,7 @@ def hardware(threads: int | None) -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return f"{threads} of {len(os.sched_getaffinity(0))} cores of an {name}" if threads else name
+    return f"{threads} of {os.cpu_count()} cores of an {name}" if threads else name
 
 
 def held_out(given: argparse.Namespace) -> HeldOut:

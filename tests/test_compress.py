@@ -254,3 +254,22 @@ def test_the_shipped_model_beats_xz() -> None:
     assert len(result.content) < 0.75 * len(lzma.compress(data, preset=9))
     header, _, body = unpack(result.content)
     assert (header.lines, header.rows, len(body)) == (80, 80, result.model_bytes)
+
+
+def test_a_bad_target_is_refused_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = tmp_path / "given.smi"
+    given.write_bytes(b"CCO\n")
+    for target in ("-", ".", "given.smi", str(given)):
+        assert main(["compress", "given.smi", "-o", target, "-m", "absent"]) == 5
+        assert "absent" not in capsys.readouterr().err
+    assert given.read_bytes() == b"CCO\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["given.smi"]
+
+
+def test_plain_bytes_are_not_named_gz(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for target in (tmp_path / "out.smi.gz", tmp_path):
+        assert main(["decompress", "absent", "-o", str(target)]) == 5
+        assert "cannot take the plain bytes" in capsys.readouterr().err

@@ -456,3 +456,11 @@ def test_moses_itself_where_it_lies_in_the_cache():
     for name, split in source.splits.items():
         with gzip.open(place / source.file(name), "rt") as handle:
             assert sum(1 for _ in handle) == split.molecules + 1
+
+
+@pytest.mark.parametrize("more", [["moses"], ["-o", "place"], ["--sha256", "00"]])
+def test_list_refuses_what_it_would_ignore(more: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["datasets", "list", *more]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "takes nothing else" in captured.err

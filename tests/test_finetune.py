@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from molvae.cli.main import main
 from molvae.config import Config, ModelConfig, build_config
 from molvae.data.batch import collate, load_batch
 from molvae.data.dataset import Dataset, PropertyInfo
@@ -193,3 +194,10 @@ def test_a_model_trained_to_do_without_is_judged_without(data: Dataset) -> None:
         found = model.usual_condition(batch.properties)[0].tolist()
         assert found == (expected or model.condition(batch.properties)[0].tolist())
         assert (found[1] == 1.0) == (share == 0.0)
+
+
+def test_a_used_output_is_refused_before_the_model_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    for output, words in ((tmp_path, "is not empty"), (tmp_path / "notes.txt", "is a file")):
+        assert main(["finetune", "absent", "-o", str(output), "-m", "absent"]) == 5
+        assert words in capsys.readouterr().err

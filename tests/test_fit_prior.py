@@ -253,3 +253,15 @@ def test_a_fit_is_described_with_and_without_conditions(data: Dataset) -> None:
     plain = PriorFit(prior, 20.0, 25.0, 1000, PriorConfig())
     assert describe_prior(plain) == "prior fitted to 1,000 codes: a code costs 20.0 nats, 25.0 under N(0, I)"
     assert "(18.0 when all conditions are known)" in describe_prior(dataclasses.replace(plain, rate_given=18.0))
+
+
+def test_codes_that_are_all_noise_are_judged_on_other_noise() -> None:
+    """A mixture fitted to the noise of a collapsed posterior must not be judged on the very same draws."""
+    from molvae.config import PriorConfig
+    from molvae.nn.distributions import DiagonalNormal
+    from molvae.train.fit_prior import _fit_mixture, rate_against
+
+    collapsed = DiagonalNormal(torch.zeros(600, 8), torch.zeros(600, 8))
+    prior = _fit_mixture(collapsed, collapsed, PriorConfig(components=8), 0)
+    fresh = rate_against(prior, collapsed, torch.Generator().manual_seed(77))
+    assert 0 < fresh < 0.3

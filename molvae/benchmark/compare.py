@@ -92,7 +92,8 @@ class Comparison:
 
     def kinds(self, name: str) -> list[str]:
         """Return the priors of the row ``name``: its own, and those fitted to its codes."""
-        asked = self.request.priors if not self.request.fitted or name in self.request.fitted else ()
+        every = not self.request.fitted or name in self.request.fitted
+        asked = [kind for kind in self.request.priors if every or self._result_path(f"{name}.{kind}").exists()]
         # N(0, I) is already the prior of most rows.
         same = find_row(name).prior == "normal"
         return [OWN, *(kind for kind in asked if not (same and kind == "normal"))]

@@ -186,8 +186,8 @@ def resumed(directory: Path, dataset: Dataset, given: Mapping[str, Any]) -> Requ
                 f"{directory} was started with {key} = {getattr(old, key)}, and {value} was given now.",
                 "Leave it out, or start another comparison: rows would not be comparable.",
             )
-    joined = {key: tuple(dict.fromkeys((*lists[key], *given.get(key, ())))) for key in ("objectives", "priors")}
-    return replace(old, **joined, fitted=tuple(given.get("fitted", old.fitted)))
+    rows, priors = (tuple(dict.fromkeys((*lists[key], *given.get(key, ())))) for key in ("objectives", "priors"))
+    return replace(old, objectives=rows, priors=priors, fitted=tuple(given.get("fitted", old.fitted)))
 
 
 def all_objectives() -> tuple[str, ...]:

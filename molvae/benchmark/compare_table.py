@@ -28,13 +28,13 @@ def records(summary: Mapping[str, Any]) -> list[Record]:
     ``rate`` and ``negative_elbo`` [nats per molecule] are those under the record's own prior; ``negative_bound`` stands
     beside the prior that the row was trained with only. ``state`` is ok, failed or missing; ``note`` says why.
     """
-    found = []
+    found, floor = [], (summary["reference"] or {}).get("fcd_floor")
     for item in _order(summary):
         name, _, kind = item.partition(".")
         row, prior = summary["results"].get(name), summary["results"].get(item)
         record: Record = dict.fromkeys(COLUMNS)
         record |= {"objective": name, "prior": kind, "seed": summary["seed"], "budget": summary["request"]["budget"],
-                   "hardware": summary["hardware"], "fcd_floor": (summary["reference"] or {}).get("fcd_floor")}  # fmt: skip
+                   "hardware": summary["hardware"], "fcd_floor": floor}  # fmt: skip
         failure = summary["failures"].get(name) or summary["failures"].get(item)
         record["state"] = "failed" if failure else "missing" if prior is None else "ok"
         record["note"] = f"{failure['problem']} {failure['remedy']}" if failure else None
@@ -147,11 +147,12 @@ def _terms(summary: Mapping[str, Any], rows: list[Record]) -> str:
     """Return the terms that all rows share, in a line."""
     reference = summary["reference"] or {}
     weights = [row["weights"] for row in rows if row["weights"]]
-    sizes = f"{min(weights) / 1e6:.2f} to {max(weights) / 1e6:.2f} M weights; " if weights else ""
+    sizes = " to ".join(dict.fromkeys(f"{size / 1e6:.2f}" for size in (min(weights), max(weights)))) if weights else "-"
     measured = max((row["n"] or 0 for row in rows), default=0)
     return (
-        f"{summary['molecules']:,} training molecules, {summary['request']['budget']:,} decoder passes a row; {sizes}"
-        f"seed {summary['seed']}; n = {measured:,} held-out molecules for likelihood and reconstruction (greedy from "
-        f"the mean), n = {reference.get('n', 0):,} for FCD, against the {reference.get('split', '')} split, at token "
-        f"temperature {summary['request']['temperature']:g}; {summary['hardware']}. Nats per molecule."
+        f"{summary['molecules']:,} training molecules, {summary['request']['budget']:,} decoder passes a row; "
+        f"{sizes} M weights; seed {summary['seed']}; n = {measured:,} held-out molecules for likelihood and "
+        f"reconstruction (greedy from the mean), n = {reference.get('n', 0):,} for FCD, against the "
+        f"{reference.get('split', '')} split, at token temperature {summary['request']['temperature']:g}; "
+        f"{summary['hardware']}. Nats per molecule."
     )

@@ -91,11 +91,12 @@ def command(
     device: Device = "auto",
     workers: Workers = None,
 ) -> None:
-    """Compare objectives and priors: same networks, data, seed and decoder passes for every row.
+    """Train several objectives on equal terms and compare them.
 
-    A row that decodes K latents for each molecule (iwae) gets 1/K of the molecules. The networks are small unless
-    settings say otherwise; rows.NAME.objective.KEY sets something for one row only. Ctrl-C saves and stops; --resume
-    goes on row by row, takes further rows and priors, and tries again what failed.
+    Every row has the same networks, data, seed and number of decoder passes; one that decodes K latents for each
+    molecule (iwae) gets 1/K of the molecules. The networks are small unless settings say otherwise;
+    rows.NAME.objective.KEY sets something for one row only. Ctrl-C saves and stops; --resume goes on row by row, takes
+    further rows and priors, and tries again what failed.
     """
     from molvae.benchmark.compare import Comparison
     from molvae.benchmark.compare_plan import resumed, write_request
@@ -159,7 +160,7 @@ def _values(config: Path | None, settings: list[str] | None, seed: int | None) -
 def _fresh(data: Dataset, given: dict[str, Any]) -> Request:
     from molvae.benchmark.compare_plan import Request, all_objectives
 
-    usual = {
+    usual: dict[str, Any] = {
         "objectives": all_objectives(), "priors": _names(DEFAULT_PRIORS), "values": {},
         "budget": DEFAULT_EPOCHS * max(1, len(data.rows("train"))),
     }  # fmt: skip

@@ -41,6 +41,7 @@ def command(
     from molvae.generate.compress import compress
     from molvae.nn.checkpoint import load_model
 
+    check_target(source, output)
     data = read_bytes(source)
     loaded = load_model(model, "cpu")
     with progress_bar("Compressing", data.count(b"\n")) as update:
@@ -55,6 +56,22 @@ def command(
     if weights.is_file():
         typer.echo(f"the model that reads it again has {weights.stat().st_size:,} bytes, which are not counted")
     typer.echo(f"wrote {output}{' (verified)' if verify else ''}")
+
+
+def check_target(source: str, output: Path) -> None:
+    """Check the file to write before the work.
+
+    Raises:
+        OutputError: when it is a directory, stdout (which carries what is said), or the file that is read.
+    """
+    from molvae.errors import OutputError
+
+    if str(output) == "-":
+        raise OutputError("The compressed file cannot go to stdout.", "Name a file with -o.")
+    if output.is_dir():
+        raise OutputError(f"{output} is a directory.", "Give a file.")
+    if source != "-" and output.exists() and Path(source).exists() and output.samefile(source):
+        raise OutputError(f"{output} is the file that is read.", "Choose another output.")
 
 
 def _beside(data: bytes) -> str:

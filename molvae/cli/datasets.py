@@ -48,6 +48,8 @@ def command(action: Action, name: Name = None, output: Place = None, sha256: Sha
     """
     from molvae.errors import InputError
 
+    if action == "list" and (name, output, sha256) != (None, None, None):
+        raise InputError("molvae datasets list takes nothing else.", "Leave it out, or fetch with molvae datasets get.")
     if action == "list":
         _list()
     elif name is None:

@@ -26,11 +26,14 @@ def command(source: Source, output: Output = None, model: Model = None, workers:
     from molvae.cli.compress import read_bytes
     from molvae.cli.output import STDOUT
     from molvae.cli.progress import progress_bar
+    from molvae.errors import OutputError
     from molvae.files import write_bytes
     from molvae.generate.archive import unpack
     from molvae.generate.compress import decompress
     from molvae.nn.checkpoint import load_model
 
+    if output is not None and (output.is_dir() or output.suffix.lower() == ".gz"):
+        raise OutputError(f"{output} cannot take the plain bytes.", "Give a file that does not end in .gz.")
     content = read_bytes(source)
     rows = unpack(content)[0].rows
     loaded = load_model(model, "cpu")

@@ -72,12 +72,17 @@ def command(
     from molvae.config import build_config, merge_values, read_values
     from molvae.data.dataset import load_dataset
     from molvae.nn.checkpoint import load_model
+    from molvae.nn.extend import check_sizes
     from molvae.train.finetune import finetune_values, prepare_finetune
-    from molvae.train.run import resume_values, train_model
+    from molvae.train.run import refuse_used, resume_values, train_model
 
+    if not resume:
+        refuse_used(output)
     values = read_values(config, [*(settings or []), *([f"seed={seed}"] if seed is not None else [])])
     source, data = load_model(model, device), load_dataset(dataset)
     chosen = build_config(merge_values(resume_values(output), values) if resume else finetune_values(source, values))
+    # Refused here, before anything is drawn or measured.
+    check_sizes(source.config.model, chosen.model)
     _say_tokens(source, data)
     judged = _judged(source, data, old)
     before = judged.measure(source)

@@ -28,7 +28,7 @@ from molvae.nn.model import SequenceVAE
 from molvae.nn.priors import build_prior
 
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
-DEFAULT_MODEL = "moses"
+DEFAULT_MODEL = "druglike"
 FORMAT = 1
 
 

@@ -36,6 +36,20 @@ def same_scale(properties: Sequence[PropertyInfo], old: Sequence[PropertyInfo]) 
     )
 
 
+def check_sizes(old: ModelConfig, new: ModelConfig) -> None:
+    """Refuse a config of another size than the model has.
+
+    Raises:
+        ConfigError: names the first setting that differs and is not in `FREE`.
+    """
+    for name, value in old.model_dump(exclude=set(FREE)).items():
+        if getattr(new, name) != value:
+            raise ConfigError(
+                f"model.{name} is {value} in the model and cannot become {getattr(new, name)}.",
+                "Leave the sizes as they are, or train a new model.",
+            )
+
+
 def extend_model(
     old: SequenceVAE, old_vocabulary: Vocabulary, config: ModelConfig, vocabulary: Vocabulary,
     properties: Sequence[PropertyInfo] = (),
@@ -54,10 +68,7 @@ def extend_model(
     Raises:
         ConfigError: when a size differs.
     """
-    for name, value in old.config.model_dump(exclude=set(FREE)).items():
-        if getattr(config, name) != value:
-            raise ConfigError(f"model.{name} is {value} in the model and cannot become {getattr(config, name)}.",
-                              "Leave the sizes as they are, or train a new model.")  # fmt: skip
+    check_sizes(old.config, config)
     model = SequenceVAE(config, len(vocabulary), same_scale(properties, old.property_info)).to(old.device)
     places = torch.tensor([vocabulary.tokens.index(token) for token in old_vocabulary.tokens], device=old.device)
     weights, before = model.state_dict(), old.state_dict()

@@ -16,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from molvae.benchmark.compare_plan import OWN
 from molvae.report.figures import _SANS, _SETTINGS, INK, MUTED, RULE
@@ -26,8 +27,11 @@ MARKERS = {OWN: "o", "normal": "v", "gmm": "s", "flow": "D", "flow_matching": "^
 NAMES = {OWN: "own prior", "normal": "N(0, I)"}
 SIZE = (10.5, 4.4)
 DPI = 160
+LEGEND = "(thin lines: equal ELBO)\nhollow: under the best fitted prior; at the right edge: no rate"
 WIDE = 8.0
 """FCDs that differ by this factor are drawn on a logarithmic axis."""
+BAND = 0.3
+"""Share of the second panel's height that is kept for names."""
 
 Record = Mapping[str, Any]
 
@@ -61,6 +65,14 @@ def _figure(records: Sequence[Record]) -> Figure:
     left, right = figure.subplots(1, 2)
     _plane(left, done, colors)
     _against_fcd(right, done, colors)
+    figure.draw_without_rendering()
+    # Names only now, when the panels no longer move.
+    figure.set_layout_engine("none")
+    own = [record for record in done if record["prior"] == OWN]
+    rated = [(r["rate"], r["distortion"], r["objective"]) for r in own if r["rate"] is not None]
+    _name(left, rated, colors)
+    _name_edge(left, [(1.0, r["distortion"], r["objective"]) for r in own if r["rate"] is None], colors)
+    _name_columns(right, [record for record in done if record["fcd"] is not None], colors)
     return figure
 
 
@@ -71,7 +83,7 @@ def _empty(axes: Axes, why: str) -> None:
 def _plane(axes: Axes, done: Sequence[Record], colors: Mapping[str, str]) -> None:
     """Draw rate and distortion under each row's own prior; rows without a rate stand at the right edge."""
     axes.set_title("Rate-distortion plane", loc="left", color=INK)
-    axes.set_xlabel("rate [nats per molecule]")
+    axes.set_xlabel(f"rate [nats per molecule] {LEGEND}")
     axes.set_ylabel("distortion [nats per molecule]")
     rows = [record for record in done if record["prior"] == OWN]
     if not rows:
@@ -83,15 +95,14 @@ def _plane(axes: Axes, done: Sequence[Record], colors: Mapping[str, str]) -> Non
         _cheaper(axes, record, done, colors)
     axes.margins(0.16)
     axes.autoscale_view()
-    axes.set_ylim(0, 1.12 * max(record["distortion"] for record in rows))
-    axes.set_xlim(left=0)
-    # Text beside the points only now, when the axes no longer move.
-    _name(axes, [(record["rate"], record["distortion"], record["objective"]) for record in rated], colors)
+    heights = [float(record["distortion"]) for record in rows]
+    room = max(0.12 * (max(heights) - min(heights)), 0.02 * max(heights))
+    axes.set_ylim(max(0.0, min(heights) - room), max(heights) + room)
+    low, high = axes.get_xlim()
+    axes.set_xlim(low, high + 0.25 * (high - low))
     for record in rows:
         if record["rate"] is None:
-            axes.axhline(record["distortion"], xmin=0.95, color=colors[record["objective"]], linewidth=2.4)
-    edge = [(1.0, record["distortion"], record["objective"]) for record in rows if record["rate"] is None]
-    _name_edge(axes, edge, colors)
+            axes.axhline(record["distortion"], xmin=0.96, color=colors[record["objective"]], linewidth=2.4)
     _same_elbo(axes)
 
 
@@ -117,8 +128,6 @@ def _same_elbo(axes: Axes) -> None:
         axes.plot(ends, total - ends, color=RULE, linewidth=0.9, zorder=0.5)
     axes.set_xlim(low, high)
     axes.set_ylim(bottom, top)
-    axes.text(0.01, 0.015, "thin lines: equal ELBO; hollow: with the best fitted prior; at the right edge: no rate",
-              transform=axes.transAxes, fontsize=7, color=MUTED)  # fmt: skip
 
 
 def _name(axes: Axes, points: Sequence[tuple[float, float, str]], colors: Mapping[str, str]) -> None:
@@ -134,22 +143,36 @@ def _name(axes: Axes, points: Sequence[tuple[float, float, str]], colors: Mappin
 
 
 def _name_edge(axes: Axes, points: Sequence[tuple[float, float, str]], colors: Mapping[str, str]) -> None:
-    """Write names at the right edge, ``points`` holding heights; one that would cover another goes below it."""
-    last = float("inf")
-    for x, y, name in sorted(points, key=lambda point: -point[1]):
+    """Write names at the right edge, ``points`` holding heights; one that would cover another goes above it."""
+    last = float("-inf")
+    for x, y, name in sorted(points, key=lambda point: point[1]):
         height = axes.transData.transform((0.0, y))[1]
-        drawn = min(height, last - 13)
+        drawn = max(height, last + 13)
         last = drawn
         axes.annotate(
-            name, (x, y), (-22, (drawn - height) * 0.72), xycoords=axes.get_yaxis_transform(), ha="right", va="center",
+            name, (x, y), (-20, (drawn - height) * 0.72), xycoords=axes.get_yaxis_transform(), ha="right", va="center",
             textcoords="offset points", fontsize=8, color=colors[name],
+        )  # fmt: skip
+
+
+def _name_columns(axes: Axes, shown: Sequence[Record], colors: Mapping[str, str]) -> None:
+    """Write each row's name upright above its column of points, beside the one before when that is too near."""
+    exact = {str(record["objective"]): 100 * float(record["exact"]) for record in shown}
+    last = float("-inf")
+    for name, x in sorted(exact.items(), key=lambda entry: entry[1]):
+        place = axes.transData.transform((x, axes.get_ylim()[0]))[0]
+        drawn = max(place, last + 13)
+        last = drawn
+        axes.annotate(
+            name, (x, 1.0), ((drawn - place) * 0.72, -2), xycoords=axes.get_xaxis_transform(), ha="center", va="top",
+            textcoords="offset points", fontsize=8, color=colors[name], rotation=90,
         )  # fmt: skip
 
 
 def _against_fcd(axes: Axes, done: Sequence[Record], colors: Mapping[str, str]) -> None:
     """Draw every prior of every row by the row's exact reconstruction and the FCD of its samples."""
     axes.set_title("Reconstruction against FCD", loc="left", color=INK)
-    axes.set_xlabel("exact reconstruction [%]")
+    axes.set_xlabel("exact reconstruction [%]\n(above each other: the priors of one row)")
     axes.set_ylabel("FCD of samples (lower is better)")
     shown = [record for record in done if record["fcd"] is not None]
     if not shown:
@@ -157,17 +180,22 @@ def _against_fcd(axes: Axes, done: Sequence[Record], colors: Mapping[str, str]) 
         return
     floor = shown[0]["fcd_floor"]
     values = [float(record["fcd"]) for record in shown] + [floor]
-    if max(values) > WIDE * max(min(values), 1e-9):
+    values += [float(record["fcd_posterior"]) for record in shown if record["fcd_posterior"] is not None]
+    low, high = max(min(values), 1e-3), max(values)
+    if high > WIDE * low:
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_locator(NullLocator())
+        bottom, top = low / (high / low) ** 0.05, high * (high / low) ** BAND
+    else:
+        bottom, top = 0.0, high * (1 + BAND)
     for name in dict.fromkeys(record["objective"] for record in shown):
         _column(axes, [record for record in shown if record["objective"] == name], colors[name])
     axes.axhline(floor, color=INK, linewidth=1, linestyle="--")
-    axes.margins(0.14)
-    tops = {str(r["objective"]): max(float(o["fcd"]) for o in shown if o["objective"] == r["objective"]) for r in shown}
-    exact = {str(record["objective"]): 100 * float(record["exact"]) for record in shown}
-    axes.autoscale_view()
-    axes.set_xlim(left=min(0.0, axes.get_xlim()[0]), right=max(1.0, 1.18 * max(exact.values())))
-    _name(axes, [(exact[name], top, name) for name, top in tops.items()], colors)
+    right = max(1.0, 110 * max(float(record["exact"]) for record in shown))
+    axes.set_xlim(-0.05 * right, right)
+    axes.set_ylim(bottom, top)
     kinds = [kind for kind in MARKERS if any(record["prior"] == kind for record in shown)]
     handles = [_handle(MARKERS[kind], NAMES.get(kind, kind)) for kind in kinds]
     handles += [_handle("_", "decoded posterior"), Line2D([], [], color=INK, linestyle="--", label="real molecules")]

@@ -112,7 +112,7 @@ def _judge(prior: Prior, model: SequenceVAE, held: Codes, fitted_to: int, settin
     """Measure ``prior`` on ``held``, each time with the same draws, so that every kind is compared on the same."""
 
     def rate(of: Prior, cond: torch.Tensor | None = None) -> float:
-        return rate_against(of, held.posterior, torch.Generator(model.device).manual_seed(seed), cond)
+        return rate_against(of, held.posterior, torch.Generator(model.device).manual_seed(seed + 1), cond)
 
     given = rate(prior, model.condition(held.properties)) if settings.conditional else None
     normal = StandardNormal(model.latent).to(model.device)
@@ -131,7 +131,8 @@ def _fit_mixture(used: DiagonalNormal, held: DiagonalNormal, config: PriorConfig
     fits = []
     for power in range(most.bit_length()):
         prior = _mixture_of(z, 2**power, config.components, seed)
-        fits.append((rate_against(prior, held, torch.Generator().manual_seed(seed)), power, prior))
+        # Other noise than the codes were drawn with: nearly collapsed posteriors would otherwise be judged on it again.
+        fits.append((rate_against(prior, held, torch.Generator().manual_seed(seed + 1)), power, prior))
     return min(fits, key=lambda entry: entry[:2])[2]
 
 

@@ -48,7 +48,7 @@ class Judge:
             if self.report is None or ((step + 1) % REPORT_EVERY and step + 1 != steps):
                 continue
             if (step + 1) % self.every == 0 or step + 1 == steps:
-                generator = torch.Generator(self.held.properties.device).manual_seed(self.seed)
+                generator = torch.Generator(self.held.properties.device).manual_seed(self.seed + 1)
                 rate = rate_against(prior, self.held.posterior, generator)
             self.report(step + 1, steps, rate)
 

@@ -75,6 +75,18 @@ def resume_values(directory: Path) -> dict[str, Any]:
         raise ConfigError(f"{directory} holds no run to resume.", "Leave --resume out to start one.") from error
 
 
+def refuse_used(directory: Path) -> None:
+    """Refuse a directory that cannot take a new run.
+
+    Raises:
+        OutputError: when it is a file, or holds anything.
+    """
+    if directory.is_file():
+        raise OutputError(f"{directory} is a file.", "Choose another directory.")
+    if directory.exists() and any(directory.iterdir()):
+        raise OutputError(f"{directory} is not empty.", "Continue it with --resume, or choose another directory.")
+
+
 def train_model(
     dataset: Dataset, config: Config, directory: Path, *, device: str = "auto", resume: bool = False,
     callbacks: Callbacks | None = None, on_prior: Callable[[int, int, float], None] | None = None,
@@ -93,8 +105,8 @@ def train_model(
         ConfigError, InputError, TrainingError, DeviceError: see `fit` and `choose_device`.
     """
     objective = Objective(config.objective)
-    if not resume and directory.exists() and any(directory.iterdir()):
-        raise OutputError(f"{directory} is not empty.", "Continue it with --resume, or choose another directory.")
+    if not resume:
+        refuse_used(directory)
     target = choose_device(device)
     if config.train.threads is not None:
         torch.set_num_threads(config.train.threads)
