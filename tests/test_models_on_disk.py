@@ -215,3 +215,21 @@ def test_config_survives_json() -> None:
     assert build_config(json.loads(json.dumps(config.model_dump(mode="json")))) == config
     assert isinstance(config, Config)
     assert PriorConfig().kind == "gmm"
+
+
+def test_what_a_resumed_run_writes_anew_does_not_spoil_the_model(tmp_path: Path) -> None:
+    import shutil
+
+    from molvae.errors import ModelFileError
+    from molvae.files import write_manifest
+    from molvae.nn.checkpoint import find_model, load_model
+
+    copy = tmp_path / "model"
+    shutil.copytree(find_model(), copy)
+    (copy / "reconstruction.csv").write_text("before\n")
+    write_manifest(copy, {"kind": "model"})
+    (copy / "reconstruction.csv").write_text("after\n")
+    assert load_model(copy).facts["steps"] > 0
+    (copy / "vocab.json").write_text("{}")
+    with pytest.raises(ModelFileError, match="changed"):
+        load_model(copy)

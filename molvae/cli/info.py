@@ -102,14 +102,14 @@ def _model(name: str | None) -> dict[str, Any]:
 
     try:
         from molvae.files import verify_manifest
-        from molvae.nn.checkpoint import DEFAULT_MODEL, find_model, shipped_models
+        from molvae.nn.checkpoint import DEFAULT_MODEL, GROWING, find_model, shipped_models
     except (ImportError, OSError) as error:
         return {"problem": f"its code cannot be imported: {error}"}
     found: dict[str, Any] = {"shipped": shipped_models(), "default": DEFAULT_MODEL}
     try:
         directory = find_model(name)
         found.update(name=directory.name, directory=hide_home(str(directory)))
-        verify_manifest(directory, skip=frozenset({"metrics.jsonl"}))
+        verify_manifest(directory, skip=GROWING)
         found.update(files="as written (SHA-256)", **_facts(directory))
     except MolvaeError as error:
         found["problem"] = hide_home(error.problem)

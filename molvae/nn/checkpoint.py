@@ -30,6 +30,8 @@ from molvae.nn.priors import build_prior
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 DEFAULT_MODEL = "druglike"
 FORMAT = 1
+GROWING = frozenset({"metrics.jsonl", "reconstruction.csv"})
+"""Files of a run that a resumed run writes anew after, or before, the model: a model is whole whatever they hold."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,7 @@ def load_model(name_or_directory: str | Path | None = None, device: str = "auto"
         DeviceError: when the device is not there.
     """
     directory, target = find_model(name_or_directory), choose_device(device)
-    verify_manifest(directory, skip=frozenset({"metrics.jsonl"}))
+    verify_manifest(directory, skip=GROWING)
     remedy = "Copy the model again from its source."
     try:
         content = json.loads((directory / "config.json").read_text("utf-8"))

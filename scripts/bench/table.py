@@ -106,8 +106,9 @@ def plot(rows: Sequence[Mapping[str, Any]], title: str, path: Path) -> None:
         if one["roof_per_s"]:
             axes.plot([one["roof_per_s"]] * 2, [place - 0.42, place + 0.42], color="#d55e00", linewidth=2)
         if one["ratio"]:
-            axes.annotate(f" {one['ratio']:.2g} x", (max(one["ours_per_s"], one["peer_per_s"]), place), va="center",
-                          fontsize=8)  # fmt: skip
+            digits = 0 if one["ratio"] >= 10 else 2
+            right = max(one["ours_per_s"], one["peer_per_s"])
+            axes.annotate(f"  {one['ratio']:,.{digits}f} x", (right, place), va="center", fontsize=8)
     axes.set_yticks(range(len(shown)), [f"{one['stage']}: {one['peer']}" for one in shown], fontsize=8)
     axes.invert_yaxis()
     axes.set_xscale("log")
