@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -201,3 +202,28 @@ def test_a_used_output_is_refused_before_the_model_is_read(tmp_path: Path, capsy
     for output, words in ((tmp_path, "is not empty"), (tmp_path / "notes.txt", "is a file")):
         assert main(["finetune", "absent", "-o", str(output), "-m", "absent"]) == 5
         assert words in capsys.readouterr().err
+
+
+def test_a_prior_that_learned_its_codes_by_heart_is_not_kept(
+    source: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from molvae.train import run
+
+    fitted = run.fit_prior
+    rates = {"offset": 0.0}
+
+    def offset(*arguments: object) -> object:
+        fit = fitted(*arguments)  # type: ignore[arg-type]
+        return dataclasses.replace(fit, rate=fit.rate_normal + rates["offset"])
+
+    monkeypatch.setattr(run, "fit_prior", offset)
+    data = tiny_dataset(tmp_path / "more", n=400, seed=3)
+    config = build_config(finetune_values(source, {"train": {"max_steps": 5}}))
+    assert config.prior.kind == "gmm"
+    for change, kept in ((-1.0, True), (1.0, False)):
+        rates["offset"] = change
+        mixed, start = prepare_finetune(source, data, config)
+        trained = train_model(mixed, config, tmp_path / f"tuned{kept}", start=start)
+        assert (trained.prior is not None) == kept
+        same_as_before = trained.loaded.model.prior is start.prior
+        assert same_as_before == (not kept)

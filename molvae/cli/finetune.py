@@ -67,7 +67,8 @@ def command(
     The model keeps its vocabulary and gets the tokens it lacks. Old molecules are rehearsed in the same batches as the
     new ones, so that a few hundred new ones do not erase the rest. Reconstruction of old and new molecules is printed
     before and after. 600 steps at a gentle rate unless --set says otherwise (train.epochs, train.max_minutes, ...).
-    The prior is fitted to the new molecules, when there are at least 200; otherwise it stays as it is.
+    The prior is fitted to the new molecules where that explains held-out ones better than N(0, I); otherwise, and below
+    200 molecules, it stays as it is.
     """
     from molvae.config import build_config, merge_values, read_values
     from molvae.data.dataset import load_dataset

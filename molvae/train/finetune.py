@@ -40,6 +40,7 @@ def finetune_values(source: LoadedModel, values: dict[str, Any]) -> dict[str, An
     base["train"] = {**train, **GENTLE}
     if {"epochs", "max_minutes"} & values.get("train", {}).keys():
         base["train"]["max_steps"] = None
+    base["prior"]["kind"] = "gmm"  # finds by itself how much a few hundred codes can support
     return merge_values(base, values)
 
 

@@ -139,7 +139,11 @@ def finish(
         prior = measure_prior(result.model, dataset, config.prior, config.seed)
     elif result.stopped_by is None and config.prior.kind != "normal" and len(dataset.rows("train")) >= least:
         prior = fit_prior(result.model, dataset, config.prior, config.seed, on_prior)
-        result.model.prior = prior.prior.to(result.model.device)
+        # Few codes are easily learned by heart: a prior that explains held-out ones worse than N(0, I) is no use.
+        if start and prior.rate > prior.rate_normal:
+            prior = None
+        else:
+            result.model.prior = prior.prior.to(result.model.device)
     facts = model_facts(dataset, config, result, prior)
     if start:
         facts |= {"started_from": start.name, "max_tokens": max(facts["max_tokens"], start.facts.get("max_tokens", 0))}
