@@ -27,7 +27,7 @@ from molvae.objectives.adversarial import logistic_fool_loss, wasserstein_critic
 from molvae.objectives.aggregates import mmd
 from molvae.objectives.bounds import importance_bound, mean_bound
 from molvae.objectives.divergences import Density, analytic_kl, free_bits_penalty, kl_per_dimension, sampled_kl, zero
-from molvae.objectives.objective import LossTerms, Objective, drop_tokens, head_loss, mask_properties
+from molvae.objectives.objective import LossTerms, Objective, blur_codes, drop_tokens, head_loss, mask_properties
 from molvae.objectives.presets import PRESETS, Row, as_normal, as_point, find_row
 from molvae.objectives.schedules import RateController, build_schedule
 from molvae.train.loop import Callbacks
@@ -402,6 +402,31 @@ def test_token_dropout_spares_bos_and_padding(batch: Batch) -> None:
     assert not changed[:, 0].any()
     assert not changed[batch.tokens == 0].any()
     assert changed.float().mean() > 0.3
+
+
+def test_code_noise_keeps_normal_codes_normal_and_spares_the_rest() -> None:
+    z = torch.randn((2, 20_000, 3), generator=torch.Generator().manual_seed(1))
+    blurred = blur_codes(z, 0.5, torch.Generator().manual_seed(0))
+    untouched = (blurred == z).all(2)
+    assert 0.48 < untouched.float().mean() < 0.52
+    torch.testing.assert_close(blurred.mean((0, 1)), torch.zeros(3), atol=0.02, rtol=0)
+    torch.testing.assert_close(blurred[~untouched].std(0), torch.ones(3), atol=0.02, rtol=0)
+    # E[z z'] = E[sqrt(1 - s^2)] = pi / 4 for s uniform in [0, 1].
+    shared = (blurred * z)[~untouched].mean()
+    assert abs(float(shared) - math.pi / 4) < 0.02
+
+
+def test_code_noise_zero_draws_no_chance() -> None:
+    z, generator = torch.ones(1, 4, 3), torch.Generator().manual_seed(0)
+    before = generator.get_state()
+    assert blur_codes(z, 0.0, generator) is z
+    assert torch.equal(generator.get_state(), before)
+
+
+@pytest.mark.parametrize("name", ["iwae", "flow_prior"])
+def test_code_noise_is_refused_where_it_contradicts(name: str) -> None:
+    with pytest.raises(ConfigError, match="code_noise"):
+        Objective(ObjectiveConfig(name=name, code_noise=0.2))
 
 
 def test_cyclical_schedule_starts_anew() -> None:

@@ -53,6 +53,22 @@ def drop_tokens(tokens: torch.Tensor, share: float, generator: torch.Generator |
     return torch.where(dropped & (tokens != BOS) & (tokens != PAD), torch.full_like(tokens, UNK), tokens)
 
 
+def blur_codes(z: torch.Tensor, share: float, generator: torch.Generator | None) -> torch.Tensor:
+    """Move a random ``share`` of the latents ``z`` (K, B, D) part of the way to N(0, I): sqrt(1 - s^2) z + s noise.
+
+    s is uniform in [0, 1]. Codes that are N(0, I) all together stay so, and the decoder meets the places between them,
+    where a prior's draws fall: it learns to write a molecule there that hangs together. The encoder learns to keep in
+    the large differences of a code what matters most.
+    """
+    if share == 0:
+        return z
+    shape = (*z.shape[:2], 1)
+    chosen = torch.rand(shape, generator=generator, device=z.device) < share
+    way = chosen * torch.rand(shape, generator=generator, device=z.device)
+    noise = torch.randn(z.shape, generator=generator, device=z.device)
+    return (1 - way.square()).sqrt() * z + way * noise
+
+
 def mask_properties(properties: torch.Tensor, share: float, generator: torch.Generator | None) -> torch.Tensor:
     """Hide properties from the decoder: all of a random ``share`` of the molecules, and that share of the rest.
 
@@ -134,7 +150,8 @@ class Objective:
         if model.condition_names:
             shown = mask_properties(shown, model.config.condition_dropout, generator)
         cond = model.condition(shown)
-        log_prob = log_prob_in_turns(model.decoder, batch.tokens, z, cond, inputs, self.config.samples_at_once)
+        decoded = blur_codes(z, self.config.code_noise, generator)
+        log_prob = log_prob_in_turns(model.decoder, batch.tokens, decoded, cond, inputs, self.config.samples_at_once)
         # A flow multiplies many small steps; half precision would make its density a guess.
         with torch.autocast(z.device.type, enabled=False):
             divergence = self.row.divergence(posterior, self.density(model) or parts.normal, z)

@@ -13,6 +13,7 @@ from molvae.nn.critic import Critic
 from molvae.nn.model import SequenceVAE
 from molvae.nn.priors import FlowPrior, StandardNormal
 from molvae.objectives.adversarial import CriticStep
+from molvae.objectives.bounds import importance_bound
 from molvae.objectives.presets import Row, as_point
 
 
@@ -21,7 +22,7 @@ def check_config(config: ObjectiveConfig, row: Row) -> None:
 
     Raises:
         ConfigError: for a critic or a distance without a weight, a weight without either, and free bits where the
-            rate is not measured against N(0, I).
+            rate is not measured against N(0, I); noise on the codes where it would contradict the bound or the prior.
     """
     piece = "a critic" if row.adversary else "the distance of all codes from the prior" if row.aggregate else None
     weight = row.match_weight if config.match_weight is None else config.match_weight
@@ -39,6 +40,12 @@ def check_config(config: ObjectiveConfig, row: Row) -> None:
         raise ConfigError(
             f"objective.free_bits is measured against N(0, I), and {config.name} learns its prior.",
             "Set objective.free_bits = 0, or choose the objective beta_vae.",
+        )
+    if config.code_noise and (row.prior != "normal" or row.bound is importance_bound):
+        why = "learns its prior" if row.prior != "normal" else "weighs latents by how well they explain a molecule"
+        raise ConfigError(
+            f"objective.code_noise moves latents towards N(0, I), and {config.name} {why}.",
+            "Set objective.code_noise = 0, or choose the objective beta_vae.",
         )
 
 
