@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from molvae.chem.properties import compute
 from molvae.chem.rejected import Rejected
 from molvae.data.vocabulary import Vocabulary
-from molvae.generate.anomaly import read_reference, score
+from molvae.generate.anomaly import own_reference, read_reference, score
 from molvae.generate.checking import check as check_molecules
 from molvae.generate.interpolate import interpolate
 from molvae.generate.known import load_known
@@ -246,7 +246,7 @@ class MolVAE:
         Args:
             smiles: N SMILES.
             reference: molecules that count as usual, best of the training set's kind; they give the percentile and the
-                nearest neighbour.
+                nearest neighbour. Without any, the percentile is against molecules that came with the model, if any.
             samples: K of the importance-weighted bound; more are tighter.
             seed: of its noise.
 
@@ -257,7 +257,10 @@ class MolVAE:
             ConfigError: when the model has no likelihood.
             InputError: when the model can read fewer than two molecules of the reference.
         """
-        usual = read_reference(self.loaded, reference, samples, seed) if len(reference) else None
+        if len(reference):
+            usual = read_reference(self.loaded, reference, samples, seed)
+        else:
+            usual = own_reference(self.loaded, samples, seed)
         return score(self.loaded, smiles, reference=usual, known=reference, samples=samples, seed=seed)
 
     def optimize(

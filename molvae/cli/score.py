@@ -28,7 +28,7 @@ ReferenceData = Annotated[
         "--reference",
         metavar="DATASET",
         help="What is usual: the dataset the model was trained on, or a file of SMILES of that kind. It gives "
-        "percentile, nearest and a sharper latent_distance.",
+        "nearest too. Left out, percentile is against held-out molecules that came with the model.",
         show_default=False,
     ),
 ]
@@ -40,8 +40,7 @@ Among = Annotated[
     ),
 ]
 Drawn = Annotated[int, typer.Option("--draw", min=1, help="Molecules in the picture, the oddest first.")]
-MEASURED = 500
-"""Molecules of the reference that are scored."""
+FEW = 100
 DIGITS = {"nats": 4, "nats_per_token": 4, "percentile": 2, "latent_cost": 4, "latent_distance": 4,
           "nearest_similarity": 4}  # fmt: skip
 
@@ -64,9 +63,9 @@ def command(
 ) -> None:
     """Score molecules by how unlikely the model holds them: nats, an upper bound on -log p(x) with K samples.
 
-    A molecule's score depends on no other row. percentile is the share of 500 molecules of the reference (valid split,
-    else train) that are less surprising. A molecule with tokens that the model lacks has infinite nats; what is no
-    molecule has none; both say why in state. The picture colours atoms by their nats, red from 5 on.
+    A molecule's score depends on no other row. percentile is the share of 500 molecules of the reference (of a dataset
+    the valid split, else train) that are less surprising. A molecule with tokens that the model lacks has infinite
+    nats; what is no molecule has none; both say why in state. The picture colours atoms by their nats, red from 5 on.
     """
     from molvae.cli.molecules import read_smiles
     from molvae.cli.output import Destination, count_reasons
@@ -80,8 +79,7 @@ def command(
     usual, known = _reference(loaded, reference, samples, neighbors, seed, workers)
     table = score(loaded, smiles, reference=usual, known=known, samples=samples, seed=seed, workers=workers)
     destination.table(table.round(DIGITS), spreadsheet=spreadsheet)
-    if reference is None:
-        destination.say("percentile and nearest are empty: --reference DATASET says what is usual")
+    destination.say(_compared(reference, usual))
     destination.say(f"not scored: {count_reasons(table['state']) or 'none'}")
     _draw(table, files, drawn, destination)
     destination.finish(len(table))
@@ -97,11 +95,11 @@ def _reference(
 
     from molvae.benchmark.held_out import held_out
     from molvae.data.dataset import load_dataset
-    from molvae.generate.anomaly import Reference, measure_oddities
+    from molvae.generate.anomaly import MEASURED, Reference, measure_oddities, own_reference
     from molvae.generate.known import load_known
 
     if source is None:
-        return None, []
+        return own_reference(loaded, samples, seed, workers), []
     split = None
     if Path(source).is_dir():
         # Molecules that the model did not learn by heart are the better measure, where there are any.
@@ -111,6 +109,16 @@ def _reference(
     known = sorted(load_known(Path(source))) if neighbors else []
     picked = np.random.default_rng(seed).permutation(len(known))[:neighbors]
     return Reference.of(measure_oddities(loaded, rows, samples, seed)), [known[row] for row in picked]
+
+
+def _compared(source: str | None, usual: Reference | None) -> str:
+    """Say what percentile and latent_distance are measured against."""
+    if usual is None:
+        return "percentile and nearest are empty: --reference DATASET says what is usual"
+    n = len(usual.nats)
+    what = "molecules held out when the model was made; --reference DATASET gives nearest" if source is None else source
+    few = f"; {n} are few: its steps are {100 / n:.1f} wide" if n < FEW else ""
+    return f"percentile: against {n} of {what}{few}" if source else f"percentile: against {n} {what}{few}"
 
 
 def _draw(table: pd.DataFrame, files: Sequence[Path], count: int, say: Destination) -> None:

@@ -21,6 +21,7 @@ from molvae.data.batch import collate
 from molvae.errors import InputError
 from molvae.generate.attribution import atom_surprise
 from molvae.generate.chemistry import Read, Readable, check_counts
+from molvae.generate.known import read_smiles
 from molvae.generate.likelihood import densities, importance_weights, need_likelihood
 from molvae.nn.checkpoint import LoadedModel
 
@@ -29,6 +30,12 @@ BATCH = 128
 FINGERPRINTS = 20_000
 """Reference fingerprints compared at a time."""
 ODDEST = 3
+HELD_OUT = "held_out.smi"
+"""File in a model's directory: molecules that it never saw, in random order."""
+USUAL = "usual"
+"""Key in a model's facts: the reference measured when the model was made, and the K of it."""
+MEASURED = 500
+"""Molecules of a reference that are scored."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,17 @@ class Reference:
         variance = means.var(0) + np.mean([oddity.variance for oddity in oddities], axis=0)
         nats = np.sort(np.array([oddity.nats for oddity in oddities]))
         return cls(nats, means.mean(0), np.sqrt(variance))
+
+    @classmethod
+    def from_facts(cls, facts: dict[str, Any]) -> Reference:
+        """Return the reference that `facts` wrote down."""
+        columns = (np.array(facts[key], dtype=np.float64) for key in ("nats", "center", "spread"))
+        return cls(*columns)
+
+    def facts(self) -> dict[str, Any]:
+        """Return it as JSON can hold it, to travel with a model."""
+        named = {"nats": self.nats, "center": self.center, "spread": self.spread}
+        return {key: [round(float(value), 4) for value in column] for key, column in named.items()}
 
     def percentile(self, nats: float) -> float:
         """Return the share of the reference that is less surprising, 0 to 100; ties count half."""
@@ -155,6 +173,22 @@ def read_reference(
     return Reference.of(measure_oddities(loaded, rows, samples, seed))
 
 
+def own_reference(
+    loaded: LoadedModel, samples: int = SAMPLES, seed: int = 0, workers: int | None = None
+) -> Reference | None:
+    """Measure held-out molecules that travel with the model, as the shipped ones have them; None without any.
+
+    Where the model's facts hold what was measured with as many samples, that is taken, whatever the seed.
+    """
+    kept = loaded.facts.get(USUAL)
+    if kept and kept["samples"] == samples:
+        return Reference.from_facts(kept)
+    path = loaded.directory / HELD_OUT
+    if not path.is_file():
+        return None
+    return read_reference(loaded, read_smiles(path)[:MEASURED], samples, seed, workers)
+
+
 def nearest(
     smiles: Sequence[str], known: Sequence[str], workers: int | None = None
 ) -> tuple[list[str | None], NDArray[np.float64]]:
@@ -212,7 +246,7 @@ def score(
     measured = measure_oddities(loaded, [read[row].token_ids for row in rows], samples, seed)
     size = loaded.model.latent
     base = reference or Reference(np.zeros(0), np.zeros(size), np.ones(size))
-    records = [_unreadable(given, result) for given, result in zip(smiles, read, strict=True)]
+    records = [_unreadable(given, result, len(base.nats)) for given, result in zip(smiles, read, strict=True)]
     for row, oddity in zip(rows, measured, strict=True):
         records[row] |= _describe(read[row].smiles, oddity, base)
     table = pd.DataFrame(records, columns=list(COLUMNS)).astype(COLUMNS)
@@ -230,13 +264,13 @@ COLUMNS: dict[str, Any] = {
 """The columns of `score`, and what they hold."""
 
 
-def _unreadable(given: str, result: Any) -> dict[str, Any]:
+def _unreadable(given: str, result: Any, references: int) -> dict[str, Any]:
     """Return the row of a molecule that the model cannot read: impossible under it, if it is a molecule at all."""
     if isinstance(result, Readable):
         return {"input": given, "state": "ok", "detail": ""}
     foreign = result.reason in ("vocabulary", "unsupported-selfies")
     nats = float("inf") if foreign else float("nan")
-    percentile = 100.0 if foreign else float("nan")
+    percentile = 100.0 if foreign and references else float("nan")
     return {"input": given, "state": result.reason, "detail": result.detail, "nats": nats, "nats_per_token": nats,
             "percentile": percentile, "oddest": "", "atom_nats": ""}  # fmt: skip
 
