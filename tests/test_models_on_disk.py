@@ -17,7 +17,7 @@ from molvae.nn.checkpoint import find_model, load_model, save_model
 from molvae.nn.device import choose_device
 from molvae.nn.model import SequenceVAE
 from molvae.nn.priors import FlowPrior, build_prior
-from tests.tiny import TOKENS, tiny_values
+from tests.tiny import TOKENS, tiny_dataset, tiny_values
 
 PRIOR = {"kind": "flow", "layers": 2, "hidden": 8}
 
@@ -233,3 +233,10 @@ def test_what_a_resumed_run_writes_anew_does_not_spoil_the_model(tmp_path: Path)
     (copy / "vocab.json").write_text("{}")
     with pytest.raises(ModelFileError, match="changed"):
         load_model(copy)
+
+
+def test_a_dataset_is_no_model_and_says_so(tmp_path: Path) -> None:
+    tiny_dataset(tmp_path / "dataset")
+    with pytest.raises(ModelFileError, match="is a dataset, not a model") as caught:
+        load_model(tmp_path / "dataset", "cpu")
+    assert "molvae train" in caught.value.remedy

@@ -189,6 +189,10 @@ def load_model(name_or_directory: str | Path | None = None, device: str = "auto"
     directory, target = find_model(name_or_directory), choose_device(device)
     verify_manifest(directory, skip=GROWING)
     remedy = "Copy the model again from its source."
+    if not (directory / "config.json").exists() and (directory / "tokens.npy").exists():
+        raise ModelFileError(
+            f"{directory} is a dataset, not a model.", f"Train a model on it: molvae train {directory} -o MODEL"
+        )
     try:
         content = json.loads((directory / "config.json").read_text("utf-8"))
         properties = json.loads((directory / "properties.json").read_text("utf-8"))["properties"]
