@@ -75,7 +75,7 @@ class ObjectiveConfig(Section):
         None, ge=0, description="lambda, pull of all codes together towards the prior (wae, aae); unset takes their own"
     )
     critic_hidden: int = Field(256, ge=1, le=8192, description="width of the critic (aae)")
-    critic_lr: float = Field(2e-4, gt=0, le=1, description="learning rate of the critic (aae)")
+    critic_lr: float = Field(1e-3, gt=0, le=1, description="learning rate of the critic (aae)")
 
 
 class TrainConfig(Section):

@@ -27,7 +27,7 @@ Kind = Annotated[
 HEADING = "## Prior"
 """What stands below it in a card is about the prior, and is written anew."""
 
-CARRIED = ("metrics.jsonl", "held_out.smi")
+CARRIED = ("metrics.jsonl", "held_out.smi", "fitted_heads.safetensors")
 """Files of the source model that stay true whatever its prior is."""
 
 

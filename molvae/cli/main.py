@@ -27,6 +27,7 @@ VERBS = {
     "train": "Train a model on a dataset.",
     "finetune": "Teach a trained model new molecules, keeping what it knows.",
     "fit-prior": "Fit a prior to the codes of a trained model.",
+    "fit-head": "Teach a trained model to predict a measured property.",
     "sample": "Generate new molecules.",
     "encode": "Turn molecules into latent vectors.",
     "decode": "Turn latent vectors into molecules.",
@@ -37,6 +38,8 @@ VERBS = {
     "check": "Check molecules: validity, alerts, properties, novelty.",
     "evaluate": "Measure a model on held-out molecules.",
     "compare": "Train several objectives on equal terms and compare them.",
+    "impute": "Fill in property values that a table lacks.",
+    "benchmark": "Measure a model or its molecules by a published protocol.",
     "score": "Say how unusual each molecule is, and which of its atoms.",
     "compress": "Make a file of SMILES small, so that every byte comes back.",
     "decompress": "Give back the file that was compressed.",
@@ -114,7 +117,11 @@ def build_app(verb: str | None) -> typer.Typer:
     app.callback()(_global_options)
     for name, line in VERBS.items():
         if name == verb:
-            app.command(name, context_settings=settings)(import_module(module_of(name)).command)
+            module = import_module(module_of(name))
+            if hasattr(module, "group"):
+                app.add_typer(module.group, name=name, context_settings=settings)
+            else:
+                app.command(name, context_settings=settings)(module.command)
         else:
             app.command(name, help=line)(_not_loaded)
     return app

@@ -59,7 +59,7 @@ PRESETS: dict[str, Row] = {
     "cvae": Row(as_normal, analytic_kl, mean_bound, beta=0.1, schedule="warmup", needs=("condition_on",)),
     "iwae": Row(as_normal, sampled_kl, importance_bound, beta=1.0, schedule="warmup", samples=8),
     "wae": Row(as_point, zero, mean_bound, beta=0.0, schedule="constant", aggregate=mmd, match_weight=100.0),
-    "aae": Row(as_point, zero, mean_bound, beta=0.0, schedule="constant", adversary=LOGISTIC, match_weight=3.0),
+    "aae": Row(as_point, zero, mean_bound, beta=0.0, schedule="constant", adversary=LOGISTIC, match_weight=30.0),
     "flow_prior": Row(as_normal, sampled_kl, mean_bound, beta=0.1, schedule="warmup", prior="flow"),
     "ss_vae": Row(
         as_normal, analytic_kl, mean_bound, beta=0.1, schedule="warmup", head_weight=10.0, needs=("predict",)

@@ -1,0 +1,177 @@
+"""Predict properties from latents: by heads trained with the model, and by heads fitted to a table of measurements.
+
+In: a model and latents (N, D). Out: mean and standard deviation (N,) in the property's unit, and how far from home.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+
+from molvae.errors import ModelFileError, UnknownNameError
+from molvae.files import new_directory
+from molvae.generate.labelled import Labelled
+from molvae.nn.checkpoint import LoadedModel, codes_digest, load_tensors, save_model, save_tensors
+from molvae.nn.gaussian_process import GaussianProcess
+
+FITTED_FILE = "fitted_heads.safetensors"
+FITTED = "fitted_heads"
+"""Key in a model's facts: for each fitted head what it was fitted to and how it did."""
+HEADING = "## Fitted heads"
+CARRIED = ("metrics.jsonl", "held_out.smi")
+"""Files of the source model that stay true whatever heads it has."""
+AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a head says of N latents.
+
+    Attributes:
+        mean: (N,) in the property's unit.
+        std: (N,) standard deviation of a new measurement.
+        novelty: (N,) 0 where the head has seen the like, 1 where it knows nothing; NaN for a head that cannot tell.
+    """
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    novelty: NDArray[np.float64]
+
+
+def predictable(loaded: LoadedModel) -> list[str]:
+    """Return the names of the properties that the model has a head for, fitted ones first."""
+    fitted = list(loaded.facts.get(FITTED, {}))
+    return [*fitted, *(name for name in loaded.model.predict_names if name not in fitted)]
+
+
+def write_heads(path: Path, loaded: LoadedModel, heads: Mapping[str, GaussianProcess]) -> None:
+    """Write fitted heads to a file of a model directory; the header says whose codes they read."""
+    tensors = {f"{name}/{key}": value for name, head in heads.items() for key, value in head.state_dict().items()}
+    save_tensors(path, tensors, {"codes_of": codes_digest(loaded.model)})
+
+
+def fitted_heads(loaded: LoadedModel) -> dict[str, GaussianProcess]:
+    """Load the fitted heads of a model; none for most.
+
+    Raises:
+        ModelFileError: when the file is damaged, belongs to another model, or lacks what the model's facts promise.
+    """
+    names = list(loaded.facts.get(FITTED, {}))
+    if not names:
+        return {}
+    tensors = load_tensors(loaded.directory / FITTED_FILE)
+    with safe_open(loaded.directory / FITTED_FILE, "pt") as handle:
+        codes = (handle.metadata() or {}).get("codes_of")
+    if codes != codes_digest(loaded.model):
+        raise ModelFileError(
+            f"{loaded.directory / FITTED_FILE} was fitted to the codes of another model.",
+            "Fit it anew: molvae fit-head",
+        )
+    heads = {}
+    for name in names:
+        own = {key.rpartition("/")[2]: value for key, value in tensors.items() if key.rpartition("/")[0] == name}
+        try:
+            head = GaussianProcess(*own["points"].shape)
+            head.load_state_dict(own)
+        except (KeyError, RuntimeError, TypeError) as error:
+            raise ModelFileError(
+                f"{loaded.directory / FITTED_FILE} does not hold the head of {name}.", "Fit it anew: molvae fit-head"
+            ) from error
+        heads[name] = head
+    return heads
+
+
+class Predictor:
+    """The heads of one model, loaded once.
+
+    Args:
+        loaded: the model.
+        names: properties to predict.
+
+    Raises:
+        UnknownNameError: when the model has no head for one of them.
+    """
+
+    def __init__(self, loaded: LoadedModel, names: Sequence[str]) -> None:
+        known = predictable(loaded)
+        for name in names:
+            if name not in known:
+                raise UnknownNameError(
+                    f"The model {loaded.directory.name} has no head for {name!r}.",
+                    f"It predicts: {', '.join(known) or 'nothing'}; molvae fit-head gives it another one.",
+                )
+        self.loaded, self.names = loaded, list(names)
+        self.fitted = fitted_heads(loaded)
+
+    @torch.no_grad()
+    def __call__(self, latents: NDArray[Any]) -> dict[str, Prediction]:
+        """Predict every property from ``latents`` (N, D); a row with NaN gives NaN."""
+        return {name: self._one(name, np.asarray(latents)) for name in self.names}
+
+    def _one(self, name: str, latents: NDArray[Any]) -> Prediction:
+        columns = [self.tensors(name, torch.from_numpy(latents[start : start + AT_ONCE]))
+                   for start in range(0, len(latents), AT_ONCE)]  # fmt: skip
+        empty = np.zeros(0)
+        joined = [np.concatenate([one[place].numpy() for one in columns] or [empty]) for place in range(3)]
+        return Prediction(*joined)
+
+    def tensors(self, name: str, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return mean, std and novelty, (N,) float64 on the CPU each, for ``z`` (N, D); mean and std differentiable."""
+        if name in self.fitted:
+            head = self.fitted[name]
+            mean, std = head(z.cpu())
+            return mean, std, head.novelty(z.cpu()) + 0 * mean
+        model = self.loaded.model
+        column = model.predict_names.index(name)
+        info = {one.name: one for one in model.property_info}[name]
+        scaled, log_std = model.heads(z.to(model.device).float())
+        unit = info.std if info.std > 0 else 1.0
+        mean = (scaled[:, column] * unit + info.mean).double().cpu()
+        std = (log_std[:, column].exp() * unit).double().cpu()
+        return mean, std, torch.full_like(mean, torch.nan)
+
+
+def head_facts(table: str, labelled: Labelled, seed: int) -> dict[str, Any]:
+    """Return what a model remembers of the table that a head was fitted to."""
+    values = labelled.values
+    return {"table": table, "n": len(values), "minimum": float(values.min()), "maximum": float(values.max()),
+            "mean": float(values.mean()), "std": float(values.std()), "seed": seed}  # fmt: skip
+
+
+def save_with_head(
+    loaded: LoadedModel, name: str, head: GaussianProcess, facts: dict[str, Any], output: Path, checked: str = ""
+) -> None:
+    """Write ``loaded`` with one fitted head more; half of a directory is never seen.
+
+    Args:
+        loaded: the model; heads that it has stay, one of the same name is replaced.
+        name: of the property.
+        head: fitted to codes of this model.
+        facts: see `head_facts`.
+        output: directory to be made.
+        checked: how good the head is, lines for the card.
+    """
+    heads = {**fitted_heads(loaded), name: head}
+    card = loaded.directory / "README.md"
+    text = card.read_text("utf-8").rstrip() if card.exists() else f"# {output.name}"
+    heading = "" if HEADING in text else f"{HEADING}\n\n"
+    indented = "".join(f"\n    {line}" for line in checked.splitlines())
+    line = f"`{name}`: {facts['n']} molecules of {facts['table']}, {facts['minimum']:g} to {facts['maximum']:g}."
+    with new_directory(output) as temporary:
+        for kept in CARRIED:
+            if (loaded.directory / kept).exists():
+                shutil.copyfile(loaded.directory / kept, temporary / kept)
+        write_heads(temporary / FITTED_FILE, loaded, heads)
+        save_model(
+            temporary, loaded.model, loaded.vocabulary, loaded.config,
+            {**loaded.facts, FITTED: {**loaded.facts.get(FITTED, {}), name: facts}},
+            card=f"{text}\n\n{heading}{line}\n{indented}\n",
+        )  # fmt: skip
