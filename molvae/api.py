@@ -5,7 +5,7 @@ In: SMILES or latents (N, D). Out: arrays, lists and DataFrames.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, overload
 
@@ -19,18 +19,25 @@ from molvae.chem.rejected import Rejected
 from molvae.data.vocabulary import Vocabulary
 from molvae.generate.anomaly import own_reference, read_reference, score
 from molvae.generate.checking import check as check_molecules
+from molvae.generate.conditional import PLAINLY, Asking, sample_where
+from molvae.generate.exact import ExactCodes, decode_exact, encode_exact, sample_exact
+from molvae.generate.impute import as_table, impute
 from molvae.generate.interpolate import interpolate
 from molvae.generate.known import load_known
+from molvae.generate.labelled import label
 from molvae.generate.latents import decode_latents, encode_smiles
 from molvae.generate.molecules import sample
 from molvae.generate.neighbors import neighbors
+from molvae.generate.predict import head_facts, save_with_head
 from molvae.generate.reconstruction import reconstruct
+from molvae.generate.requests import Condition, read_conditions
 from molvae.generate.sampling import GREEDY, SamplingOptions
 from molvae.generate.wanted import PROPERTIES, Wanted
 from molvae.nn.checkpoint import LoadedModel, load_model, save_model
 from molvae.optimize.oracles import Oracle
 from molvae.optimize.result import Result
 from molvae.optimize.run import ProgressCallback, optimize
+from molvae.train.fit_head import check_labels, cross_validate, fit_head, random_folds
 
 
 class MolVAE:
@@ -108,16 +115,23 @@ class MolVAE:
         self, smiles: Sequence[str], *, sampled: bool = ..., seed: int = ..., return_rejected: Literal[True]
     ) -> tuple[NDArray[np.float32], list[Rejected | None]]: ...
 
+    @overload
     def encode(
-        self, smiles: Sequence[str], *, sampled: bool = False, seed: int = 0, return_rejected: bool = False
-    ) -> NDArray[np.float32] | tuple[NDArray[np.float32], list[Rejected | None]]:
+        self, smiles: Sequence[str], *, exact: Literal[True], sampled: bool = ..., seed: int = ...
+    ) -> ExactCodes: ...
+
+    def encode(
+        self, smiles: Sequence[str], *, sampled: bool = False, seed: int = 0, return_rejected: bool = False,
+        exact: bool = False,
+    ) -> NDArray[np.float32] | tuple[NDArray[np.float32], list[Rejected | None]] | ExactCodes:  # fmt: skip
         """Read molecules into latents. Stereo, charges, isotopes and salts are kept.
 
         Args:
             smiles: N SMILES.
             sampled: draw from q(z|x) instead of taking its mean.
-            seed: of that draw.
+            seed: of that draw, and of the noise of exact codes.
             return_rejected: return also why each molecule could not be read, None where it could.
+            exact: return `ExactCodes`: the decoder's noise too, with which `decode` gives back all that could be read.
 
         Returns:
             float32 array (N, D); a row of NaN for a molecule that cannot be read.
@@ -125,14 +139,18 @@ class MolVAE:
         Raises:
             InputError: when ``smiles`` is not a list of strings.
         """
+        if exact:
+            return encode_exact(self.loaded, smiles, sampled=sampled, seed=seed)
         encoded = encode_smiles(self.loaded, smiles, sampled=sampled, seed=seed)
         return (encoded.latents, encoded.rejected) if return_rejected else encoded.latents
 
-    def decode(self, latents: ArrayLike, *, options: SamplingOptions = GREEDY, seed: int = 0) -> list[str | None]:
+    def decode(
+        self, latents: ArrayLike | ExactCodes, *, options: SamplingOptions = GREEDY, seed: int = 0
+    ) -> list[str | None]:
         """Write one molecule per latent.
 
         Args:
-            latents: (N, D).
+            latents: (N, D), or exact codes of this model, whose noise then chooses the tokens.
             options: how tokens are chosen; the likeliest each time unless something else is asked for.
             seed: of the choice, when there is one.
 
@@ -140,8 +158,10 @@ class MolVAE:
             N canonical SMILES; None, never "", where a latent decodes to nothing, to no molecule, or is not finite.
 
         Raises:
-            InputError: when ``latents`` has another shape.
+            InputError, ModelFileError: when ``latents`` has another shape, or the codes are another model's.
         """
+        if isinstance(latents, ExactCodes):
+            return [result.smiles for result in decode_exact(self.loaded, latents)]
         return [result.smiles for result in decode_latents(self.loaded, latents, options=options, seed=seed)]
 
     def sample(
@@ -161,6 +181,8 @@ class MolVAE:
         seed: int = 0,
         batch_size: int | None = None,
         workers: int | None = None,
+        conditions: str | Mapping[str, Condition] | None = None,
+        asking: Asking = PLAINLY,
     ) -> pd.DataFrame:
         """Generate ``n`` molecules; the same seed gives the same ones.
 
@@ -174,9 +196,12 @@ class MolVAE:
             seed: of all chance.
             batch_size: molecules written at once; None takes what suits the device.
             workers: processes for chemistry; None means every core.
+            conditions: what molecules should have, as in --where or as ``{"logp": 2.5, "qed": (0.8, None)}``.
+            asking: how they are asked for, see `molvae.generate.conditional.Asking`.
 
         Returns:
-            A table with smiles, state, nats, the properties and alerts; ``attrs["counts"]`` says what was drawn.
+            A table with smiles, state, nats, the properties and alerts; ``attrs["counts"]`` says what was drawn;
+            under conditions also what was asked, obtained and missed, see `conditional.sample_where`.
 
         Raises:
             InputError: when a number makes no sense, or ``not_in`` cannot be read.
@@ -185,7 +210,14 @@ class MolVAE:
         options = SamplingOptions(temperature, greedy, top_k, top_p)
         known = load_known(Path(not_in)) if isinstance(not_in, str | Path) else frozenset(not_in)
         wanted = Wanted(unique, known, properties, alerts, keep_failed, prior_temperature)
+        if conditions is not None:
+            return sample_where(self.loaded, n, read_conditions(conditions), asking, options, wanted, seed=seed,
+                                batch_size=batch_size, workers=workers)  # fmt: skip
         return sample(self.loaded, n, options, wanted, seed=seed, batch_size=batch_size, workers=workers)
+
+    def sample_exact(self, n: int, *, seed: int = 0) -> ExactCodes:
+        """Draw exact codes of ``n`` molecules, see `molvae.generate.exact.sample_exact`; `decode` writes them."""
+        return sample_exact(self.loaded, n, seed=seed)
 
     def reconstruct(self, smiles: Sequence[str]) -> pd.DataFrame:
         """Encode and decode molecules and compare: see `molvae.generate.reconstruction.reconstruct`.
@@ -219,7 +251,7 @@ class MolVAE:
 
     def neighbors(
         self, smiles: str, n: int = 20, *, radii: Sequence[float] = (), properties: Sequence[str] = PROPERTIES,
-        seed: int = 0,
+        seed: int = 0, exact: bool = False, redraw: int = 0,
     ) -> pd.DataFrame:  # fmt: skip
         """Find molecules around one molecule: see `molvae.generate.neighbors.neighbors`.
 
@@ -229,6 +261,7 @@ class MolVAE:
             radii: in units of the molecule's own posterior noise; none widens until there are ``n``.
             properties: columns to compute.
             seed: of all chance.
+            exact, redraw: hold the decoder's noise that gives the molecule itself; tokens that get new noise.
 
         Returns:
             The likest first: smiles, similarity, radius, distance, nats, the properties.
@@ -236,7 +269,9 @@ class MolVAE:
         Raises:
             InputError: when the model cannot read the molecule, or a number makes no sense.
         """
-        return neighbors(self.loaded, smiles, n, radii=radii, properties=properties, seed=seed)
+        return neighbors(
+            self.loaded, smiles, n, radii=radii, properties=properties, seed=seed, exact=exact, redraw=redraw
+        )
 
     def score(
         self, smiles: Sequence[str], *, reference: Sequence[str] = (), samples: int = 16, seed: int = 0
@@ -257,11 +292,45 @@ class MolVAE:
             ConfigError: when the model has no likelihood.
             InputError: when the model can read fewer than two molecules of the reference.
         """
-        if len(reference):
-            usual = read_reference(self.loaded, reference, samples, seed)
-        else:
-            usual = own_reference(self.loaded, samples, seed)
+        own = self.loaded
+        usual = read_reference(own, reference, samples, seed) if len(reference) else own_reference(own, samples, seed)
         return score(self.loaded, smiles, reference=usual, known=reference, samples=samples, seed=seed)
+
+    def fit_head(
+        self, smiles: Sequence[str], values: Sequence[float], name: str, output: str | Path, *, seed: int = 0
+    ) -> MolVAE:
+        """Write a copy of this model that also predicts a measured property, and return it.
+
+        Args:
+            smiles: N molecules; 30 different ones at least.
+            values: N, NaN where not measured.
+            name: of the property.
+            output: directory to be made.
+            seed: of the folds by which its intervals are calibrated.
+
+        Raises:
+            InputError: with fewer than 30 labels, or when all are equal.
+        """
+        labelled = label(self.loaded, list(smiles), [float(value) for value in values])
+        check_labels(labelled.values, name)
+        checked = cross_validate(labelled.latents, labelled.values, random_folds(len(labelled.values), seed), seed)
+        head = fit_head(labelled.latents, labelled.values, checked, seed)
+        save_with_head(self.loaded, name, head, head_facts("a table in memory", labelled, seed), Path(output))
+        return MolVAE(load_model(output, str(self.loaded.model.device)))
+
+    def impute(self, smiles: Sequence[str], *names: str, by_head: bool = False) -> pd.DataFrame:
+        """Return properties of N molecules, each with its deviation and origin: see `molvae.generate.impute`.
+
+        Args:
+            smiles: N SMILES.
+            names: properties, by RDKit where it can compute them, else by a head.
+            by_head: predict computed properties too, where there is a head.
+
+        Raises:
+            UnknownNameError: for a property that can be neither computed nor predicted.
+        """
+        nothing = np.full(len(smiles), np.nan)
+        return as_table(impute(self.loaded, smiles, dict.fromkeys(names, nothing), by_head=by_head))
 
     def optimize(
         self,

@@ -1,6 +1,7 @@
 """Verb ``molvae decode``: turn latent vectors into molecules.
 
-In: a table with columns z0, z1, ... or a NumPy array (N, D), and a model. Out: one molecule per row, in order.
+In: a table with columns z0, z1, ..., a NumPy array (N, D) or exact codes, and a model. Out: one molecule per row, in
+order.
 """
 
 from __future__ import annotations
@@ -26,9 +27,14 @@ from molvae.cli.options import (
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from numpy.typing import NDArray
 
-Latents = Annotated[Path, typer.Argument(metavar="LATENTS", help=".csv, .tsv, .parquet from molvae encode, or .npy.")]
+    from molvae.generate.exact import ExactCodes
+    from molvae.generate.latents import Decoded
+    from molvae.generate.sampling import SamplingOptions
+
+Latents = Annotated[Path, typer.Argument(metavar="LATENTS", help=".csv, .tsv, .npy, .npz, .parquet of molvae encode.")]
 
 
 def command(
@@ -48,32 +54,64 @@ def command(
     """Turn latent vectors into molecules, one row each, in order.
 
     The table has the columns smiles, state and nats; a latent that gives no molecule has a blank (in an .sdf file a
-    record without atoms) and says why. A .smi file has the molecules only.
+    record without atoms) and says why. A .smi file has the molecules only. Exact codes give back their molecules; the
+    options that choose tokens do not go with them.
     """
     import pandas as pd
 
     from molvae.cli.output import Destination, count_reasons
+    from molvae.generate.exact import decode_exact
+    from molvae.generate.exact_files import holds_codes
     from molvae.generate.latents import decode_latents
     from molvae.generate.sampling import SamplingOptions
     from molvae.nn.checkpoint import load_model
 
     destination = Destination(output)
     options = SamplingOptions(temperature, False, top_k, top_p, max_length, cast(Any, "fp32"))
-    latents = read_latents(source)
-    loaded = load_model(model, device)
-    decoded = decode_latents(loaded, latents, options=options, seed=seed, batch_size=batch_size, workers=workers)
-    table = pd.DataFrame(
+    if holds_codes(source):
+        codes = _read_codes(source, options)
+        loaded = load_model(model, device)
+        table = _table(decode_exact(loaded, codes, batch_size=batch_size, workers=workers))
+        table["detail"] = pd.Series([why.detail if why else "" for why in codes.rejected], dtype=object)
+    else:
+        latents = read_latents(source)
+        loaded = load_model(model, device)
+        decoded = decode_latents(loaded, latents, options=options, seed=seed, batch_size=batch_size, workers=workers)
+        table = _table(decoded)
+    destination.table(table, spreadsheet=spreadsheet)
+    reasons = count_reasons(table["state"])
+    left_out = " (left out of the .smi file)" if reasons and destination.suffix == ".smi" else ""
+    destination.say(f"no molecule: {reasons or 'none'}{left_out}")
+    destination.finish(len(table))
+
+
+def _read_codes(source: Path, options: SamplingOptions) -> ExactCodes:
+    """Return the codes of a file.
+
+    Raises:
+        InputError: when options were given that choose tokens, or the file cannot be read.
+    """
+    from molvae.errors import InputError
+    from molvae.generate.exact_files import read_codes
+
+    if not options.deterministic or options.max_length is not None:
+        raise InputError(
+            f"{source} holds exact codes, which say themselves which tokens are written.",
+            "Leave --temperature, --top-k, --top-p and --max-length out.",
+        )
+    return read_codes(source)
+
+
+def _table(decoded: list[Decoded]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(
         {
             "smiles": pd.Series([row.smiles for row in decoded], dtype=object),
             "state": pd.Series([row.state for row in decoded], dtype=object),
             "nats": pd.Series([row.nats for row in decoded], dtype="float64"),
         }
     )
-    destination.table(table, spreadsheet=spreadsheet)
-    reasons = count_reasons(table["state"])
-    left_out = " (left out of the .smi file)" if reasons and destination.suffix == ".smi" else ""
-    destination.say(f"no molecule: {reasons or 'none'}{left_out}")
-    destination.finish(len(decoded))
 
 
 def read_latents(path: Path) -> NDArray[np.float32]:

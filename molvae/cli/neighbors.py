@@ -29,6 +29,17 @@ Radius = Annotated[
 Properties = Annotated[
     str, typer.Option("--properties", help="Columns to compute, with commas between them; none computes none.")
 ]
+Exact = Annotated[
+    bool, typer.Option("--exact", help="Hold the decoder's noise under which z gives the molecule itself.")
+]
+Redraw = Annotated[
+    int,
+    typer.Option(
+        "--redraw",
+        min=0,
+        help="Draw the noise of so many tokens anew, so that others are written; z stays unless --radius is given.",
+    ),
+]
 DIGITS = {"similarity": 4, "distance": 3, "nats": 3}
 
 
@@ -38,6 +49,8 @@ def command(
     model: Model = None,
     output: Output = None,
     radius: Radius = None,
+    exact: Exact = False,
+    redraw: Redraw = 0,
     seed: Seed = 0,
     properties: Properties = "logp,qed,sa,mol_weight,tpsa",
     svg: Svg = None,
@@ -48,7 +61,8 @@ def command(
     """Draw molecules around one molecule: its latent mean plus RADIUS times its own posterior noise.
 
     Columns: smiles, similarity (Tanimoto to SMILES), radius, distance (of the point, in the same units), nats, and the
-    properties. Every row is another valid molecule than SMILES, the likest first.
+    properties. Every row is another valid molecule than SMILES, the likest first. A model need not give SMILES back
+    from its mean alone; with --exact it does, and the points around it are neighbours of this very molecule.
     """
     from molvae.cli.output import Destination
     from molvae.cli.pictures import draw, picture_files
@@ -57,7 +71,10 @@ def command(
 
     destination, files = Destination(output), picture_files(svg, png)
     names = tuple(name for name in properties.split(",") if name and name != "none")
-    table = neighbors(load_model(model, device), smiles, number, radii=_radii(radius), properties=names, seed=seed)
+    table = neighbors(
+        load_model(model, device), smiles, number, radii=_radii(radius), properties=names, seed=seed, exact=exact,
+        redraw=redraw,
+    )  # fmt: skip
     destination.table(table.round(DIGITS), spreadsheet=spreadsheet)
     for ring in table.attrs["rings"]:
         destination.say(_say_ring(ring))

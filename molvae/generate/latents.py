@@ -20,6 +20,7 @@ from molvae.chem.standardize import StandardizeOptions
 from molvae.data.batch import collate
 from molvae.errors import InputError
 from molvae.generate.chemistry import Molecule, Read, Readable, Write, check_counts, write_all
+from molvae.generate.exact_noise import Noise
 from molvae.generate.molecules import as_items, resolve_options, spare_threads
 from molvae.generate.sampling import GREEDY, SamplingOptions, decode_tokens, default_batch_size
 from molvae.nn.checkpoint import LoadedModel
@@ -58,10 +59,10 @@ class Decoded:
 
 
 @torch.inference_mode()
-def _posterior(
-    loaded: LoadedModel, token_ids: list[tuple[int, ...]], generator: torch.Generator | None, batch_size: int | None
+def encode_sequences(
+    loaded: LoadedModel, token_ids: Sequence[Sequence[int]], generator: torch.Generator | None, batch_size: int | None
 ) -> NDArray[np.float32]:
-    """Return one latent per sequence, (N, D); the mean, or a draw when there is a ``generator``."""
+    """Return one latent per row of token ids without BOS and EOS, (N, D); the mean, or a draw with a ``generator``."""
     model = loaded.model
     latents = np.zeros((len(token_ids), model.latent), dtype=np.float32)
     order = sorted(range(len(token_ids)), key=lambda index: len(token_ids[index]))
@@ -101,14 +102,14 @@ def encode_smiles(
         batch_size: molecules read at once; None takes what suits the device.
         workers: processes for chemistry; None means every core.
     """
-    _check_smiles(smiles)
+    check_smiles(smiles)
     check_counts(batch_size=batch_size, workers=workers)
     read = cast("list[Readable | Rejected]", map_items(Read(loaded.vocabulary, options), smiles, workers))
     rows = [row for row, result in enumerate(read) if isinstance(result, Readable)]
     good = [result for result in read if isinstance(result, Readable)]
     generator = torch.Generator(loaded.model.device).manual_seed(seed) if sampled else None
     latents = np.full((len(smiles), loaded.model.latent), np.nan, dtype=np.float32)
-    latents[rows] = _posterior(loaded, [result.token_ids for result in good], generator, batch_size)
+    latents[rows] = encode_sequences(loaded, [result.token_ids for result in good], generator, batch_size)
     return Encoded(
         latents,
         [result.smiles if isinstance(result, Readable) else None for result in read],
@@ -116,7 +117,12 @@ def encode_smiles(
     )
 
 
-def _check_smiles(smiles: Any) -> None:
+def check_smiles(smiles: Any) -> None:
+    """Refuse what is not a list of strings.
+
+    Raises:
+        InputError: when it is one string, or holds something else.
+    """
     if isinstance(smiles, str | bytes) or not all(isinstance(item, str) for item in smiles):
         raise InputError("Molecules must be a list of SMILES strings.", 'Write ["CCO"], not "CCO"; blanks as "".')
 
@@ -147,11 +153,15 @@ def _chunks(
     generator: torch.Generator,
     size: int,
     nats: list[float],
+    noise: Noise | None = None,
+    asked: torch.Tensor | None = None,
 ) -> Iterator[list[tuple[tuple[int, ...], bool]]]:
     """Yield token ids for the latents ``z`` (N, D) in order, and add each row's nats to ``nats``."""
     for start in range(0, len(z), size):
         part = z[start : start + size].to(loaded.model.device)
-        sequences = decode_tokens(loaded.model, part, loaded.model.unconditioned(len(part)), options, generator, size)
+        cond = loaded.model.unconditioned(len(part)) if asked is None else asked[start : start + size]
+        held = None if noise is None else noise.take(np.arange(start, start + len(part)))
+        sequences = decode_tokens(loaded.model, part, cond, options, generator, size, noise=held)
         nats += sequences.nats.tolist()
         items = as_items(sequences)
         yield from (items[row : row + CHUNK] for row in range(0, len(items), CHUNK))
@@ -165,6 +175,8 @@ def decode_latents(
     seed: int = 0,
     batch_size: int | None = None,
     workers: int | None = None,
+    noise: Noise | None = None,
+    cond: torch.Tensor | None = None,
 ) -> list[Decoded]:
     """Write one molecule per latent, in order; greedy unless ``options`` says otherwise.
 
@@ -175,6 +187,8 @@ def decode_latents(
         seed: of the choice, when there is one.
         batch_size: molecules written at once; None takes what suits the device.
         workers: processes for chemistry; None means every core.
+        noise: of N molecules; tokens are then chosen by it, see `molvae.generate.exact`.
+        cond: (N, C) on the model's device; None asks for nothing.
 
     Raises:
         InputError: when ``latents`` has another shape.
@@ -188,7 +202,9 @@ def decode_latents(
     written: list[Molecule] = []
     generator = torch.Generator(loaded.model.device).manual_seed(seed)
     size = batch_size or default_batch_size(loaded.model.device)
-    chunks = _chunks(loaded, z, resolve_options(loaded, options), generator, size, nats)
+    held = None if noise is None else noise.take(rows)
+    given = None if cond is None else cond[torch.from_numpy(rows).to(cond.device)]
+    chunks = _chunks(loaded, z, resolve_options(loaded, options), generator, size, nats, held, given)
     with spare_threads(loaded.model.device):
         for molecules in write_all(Write(loaded.vocabulary), chunks, len(z), workers):
             written += molecules

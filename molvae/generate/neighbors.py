@@ -17,6 +17,7 @@ from molvae.chem.fingerprints import morgan, tanimoto
 from molvae.chem.properties import check_names, compute
 from molvae.errors import InputError
 from molvae.generate.chemistry import check_counts
+from molvae.generate.exact_moves import Writer, held_writer
 from molvae.generate.latents import Decoded, decode_latents
 from molvae.generate.posterior import noise_distance, read_all
 from molvae.generate.wanted import PROPERTIES
@@ -76,12 +77,16 @@ class _Found:
 def neighbors(
     loaded: LoadedModel, smiles: str, n: int = 20, *,
     radii: Sequence[float] = (), properties: Sequence[str] = PROPERTIES, seed: int = 0,
+    exact: bool = False, redraw: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
     """Decode points around a molecule, z = mean + radius * std * noise, greedily, and keep the different molecules.
 
     A radius of 1 is the noise of q(z|x) itself, so the same number means the same for a model with sharp codes and for
     one with blurred codes. Without ``radii`` the search begins close by and widens (`RADII`) until there are ``n``.
     With radii, each gives an equal share of the ``n`` molecules; what one cannot give is left to those after it.
+
+    Greedy decoding of z alone need not give the molecule itself. With ``exact`` the decoder's noise is found under
+    which it does, and held while z moves, so that the points around it are neighbours of this very molecule.
 
     Args:
         loaded: the model.
@@ -90,6 +95,8 @@ def neighbors(
         radii: in units of the posterior's own noise.
         properties: columns to compute.
         seed: of all chance; a longer list starts with the same draws.
+        exact: hold the noise of the molecule's exact code, see `molvae.generate.exact_moves`.
+        redraw: tokens whose noise is drawn anew at every point, 0 for none; without ``radii`` z stays.
 
     Returns:
         Up to ``n`` rows, the likest first: smiles, similarity (Tanimoto to the molecule, Morgan radius 2, 2048 bits,
@@ -101,18 +108,22 @@ def neighbors(
         UnknownNameError: when a property does not exist.
     """
     check_counts(n=n)
+    if redraw < 0:
+        raise InputError(f"The noise of {redraw} tokens cannot be drawn.", "Choose 0 or more.")
     names = check_names(properties)
     for radius in radii:
         if not 0 < radius < math.inf:
             raise InputError(f"A radius of {radius} is not possible.", "Choose a number above 0, such as 1.")
     read = read_all(loaded, [smiles])
     found, rings = _Found(str(read.smiles[0])), []
-    generator = np.random.default_rng(seed)
-    for place, radius in enumerate(radii or RADII):
+    generator, chance = np.random.default_rng(seed), np.random.default_rng((seed, 1))
+    write = (lambda z: decode_latents(loaded, z)) if not (exact or redraw) else held_writer(
+        loaded, found.start, redraw, chance)  # fmt: skip
+    for place, radius in enumerate(radii or ((0.0,) if redraw else RADII)):
         # What one radius could not give is left to those after it.
         quota = (-(-n * (place + 1) // len(radii)) if radii else n) - len(found.smiles)
-        most = max((GIVE_UP if radii else PATIENCE) * quota, BLOCK)
-        rings.append(_search(loaded, read.mean[0], read.std[0], radius, quota, most, found, generator))
+        most = max((GIVE_UP if radii or redraw else PATIENCE) * quota, BLOCK)
+        rings.append(_search(write, read.mean[0], read.std[0], radius, quota, most, found, generator))
     table = _table(found, names)
     table.attrs.update(
         start=found.start, rings=[asdict(ring) for ring in rings if ring.drawn], complete=len(table) == n
@@ -121,14 +132,14 @@ def neighbors(
 
 
 def _search(
-    loaded: LoadedModel, mean: NDArray[np.float64], std: NDArray[np.float64], radius: float, quota: int, most: int,
+    write: Writer, mean: NDArray[np.float64], std: NDArray[np.float64], radius: float, quota: int, most: int,
     found: _Found, generator: np.random.Generator,
 ) -> Ring:  # fmt: skip
     """Draw points at one radius until ``quota`` new molecules were found or ``most`` points were drawn."""
     ring = Ring(radius)
     while ring.new < quota and ring.drawn < most:
         z = mean + radius * std * generator.standard_normal((BLOCK, len(mean)))
-        for result, distance in zip(decode_latents(loaded, z), noise_distance(z, mean, std), strict=True):
+        for result, distance in zip(write(z), noise_distance(z, mean, std), strict=True):
             if ring.new < quota:
                 found.add(ring, result, float(distance))
     return ring

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 
 from molvae.data.vocabulary import BOS, EOS, PAD
 from molvae.errors import ConfigError
+from molvae.generate.exact_noise import Noise, NoiseReader
+from molvae.generate.guidance import GuidedStepper
 from molvae.generate.stepper import Precision, Stepper, choose_dtype
 from molvae.nn.model import SequenceVAE
 
@@ -25,6 +28,16 @@ PASS = -1
 
 Screen = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Takes token ids (B, T) and whether each row is finished (B,), returns verdicts (B,); see `prefilter.Prefilter`."""
+
+
+class Steps(Protocol):
+    """What unrolls a decoder: a `Stepper`, or one around it. A state is what `start` gives; it can ``select`` rows."""
+
+    def start(self, z: torch.Tensor, cond: torch.Tensor) -> Any:
+        """Return the state before the first token, for ``z`` (B, D) and ``cond`` (B, C)."""
+
+    def step(self, token_ids: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
+        """Read one token a row (B,); return logits (B, V) and the new state."""
 
 
 @dataclass(frozen=True)
@@ -158,12 +171,13 @@ def draw_uniforms(n: int, options: SamplingOptions, length: int, generator: torc
 
 
 def _decode_batch(
-    stepper: Stepper,
+    stepper: Steps,
     z: torch.Tensor,
     cond: torch.Tensor,
     options: SamplingOptions,
     uniforms: torch.Tensor | None,
     length: int,
+    noise: NoiseReader | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Decode B rows at once; return tokens (B, length + 1) with EOS, nats (B,) and finished (B,)."""
     tokens = torch.full((len(z), length + 1), PAD, dtype=torch.int64, device=z.device)
@@ -173,7 +187,10 @@ def _decode_batch(
     state, last = stepper.start(z, cond), torch.full_like(rows, BOS)
     for position in range(length + 1):
         logits, state = stepper.step(last, state)
-        last = choose_tokens(logits, options, None if uniforms is None else uniforms[rows, position])
+        if noise is not None:
+            last = (logits + noise.read(position, rows)).argmax(1)
+        else:
+            last = choose_tokens(logits, options, None if uniforms is None else uniforms[rows, position])
         tokens[rows, position] = last
         nats[rows] -= logits.log_softmax(1).gather(1, last[:, None]).squeeze(1)
         ended = last == EOS
@@ -196,6 +213,8 @@ def decode_tokens(
     batch_size: int | None = None,
     uniforms: torch.Tensor | None = None,
     prefilter: Screen | None = None,
+    noise: Noise | None = None,
+    guidance: float = 0.0,
 ) -> Sequences:
     """Write one molecule a row; finished rows leave the batch, so that they cost nothing.
 
@@ -210,14 +229,17 @@ def decode_tokens(
         batch_size: rows at once; None takes what suits the device.
         uniforms: (N, max_length + 1) in [0, 1) from `draw_uniforms`, instead of ``generator``.
         prefilter: called with every batch; only rows that pass leave the device.
+        noise: of N molecules, instead of ``generator``; tokens are then chosen by it, whatever the options say.
+        guidance: w above 0 holds the decoder to ``cond``, see `guidance.GuidedStepper`; nats are then under its logits.
 
     Raises:
         ConfigError: when neither ``generator`` nor ``uniforms`` is given and chance is needed.
     """
     length = options.max_length or suggested_length(None)
-    if generator is None and uniforms is None and not options.deterministic:
+    if generator is None and uniforms is None and noise is None and not options.deterministic:
         raise ConfigError("Sampling needs a generator.", "Give one, or ask for greedy decoding.")
-    stepper = Stepper(model.decoder, choose_dtype(options.precision, z.device))
+    plain = Stepper(model.decoder, choose_dtype(options.precision, z.device))
+    stepper: Steps = GuidedStepper(plain, guidance) if guidance else plain
     size = batch_size or default_batch_size(z.device)
     tokens = np.full((len(z), length), PAD, dtype=np.uint16)
     nats, finished = np.zeros(len(z), dtype=np.float32), np.zeros(len(z), dtype=np.bool_)
@@ -227,9 +249,11 @@ def decode_tokens(
         if uniforms is not None:
             chance: torch.Tensor | None = uniforms[part]
         else:
-            chance = None if generator is None else draw_uniforms(len(z[part]), options, length, generator)
+            drawn = generator if noise is None else None
+            chance = None if drawn is None else draw_uniforms(len(z[part]), options, length, drawn)
         chance = None if chance is None else chance.to(z.device)
-        ids, cost, done = _decode_batch(stepper, z[part], cond[part], options, chance, length)
+        held = None if noise is None else NoiseReader(noise.take(np.arange(len(z))[part]), model.vocab_size, z.device)
+        ids, cost, done = _decode_batch(stepper, z[part], cond[part], options, chance, length, held)
         ids = ids[:, :length].masked_fill(ids[:, :length] == EOS, PAD)
         if prefilter is None or verdicts is None:
             tokens[part] = ids.cpu().numpy()

@@ -78,8 +78,8 @@ def covariance(one: torch.Tensor, other: torch.Tensor, log_scales: torch.Tensor)
     latent = one.shape[1]
     product = one @ other.T
     squares = one.square().sum(1)[:, None] + other.square().sum(1)[None] - 2 * product
-    near: torch.Tensor = variance * torch.exp(-squares / (2 * latent * length.square()))
-    return near + slope * product / latent
+    kernel: torch.Tensor = variance * torch.exp(-squares / (2 * latent * length.square())) + slope * product / latent
+    return kernel
 
 
 class _Bound:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from hashlib import blake2b
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,8 +18,13 @@ from numpy.typing import NDArray
 from molvae.chem.parallel import map_items
 from molvae.chem.rejected import Rejected
 from molvae.data.batch import collate
+from molvae.generate.archive import digest
 from molvae.generate.chemistry import Read, Readable
+from molvae.generate.exact import EXACT, ExactCodes, encode_exact
+from molvae.generate.exact_moves import MARGIN, TEMPERATURE, redraw
+from molvae.generate.exact_noise import Noise
 from molvae.generate.latents import decode_latents
+from molvae.generate.sampling import GREEDY
 from molvae.nn.checkpoint import LoadedModel
 
 _CHUNK = 128
@@ -57,8 +63,22 @@ class LatentSpace(Protocol):
         """Draw (n, D) points from the prior."""
 
 
+@runtime_checkable
+class HoldingSpace(LatentSpace, Protocol):
+    """A space that can also hold the decoder's noise, so that every molecule it reads is some point's molecule."""
+
+    def repair(self, smiles: Sequence[str]) -> list[Noise | None]:
+        """Return the noise under which each of N molecules' means gives the molecule itself; None where none does."""
+
+    def decode_held(self, latents: NDArray[np.float64], noise: Noise) -> list[str]:
+        """Decode ``latents`` (N, D) as `decode` does, with the noise of N molecules held."""
+
+    def decode_changed(self, latents: NDArray[np.float64], noise: Noise) -> list[str]:
+        """Do the same with new noise for one token of each; the same arguments change the same tokens."""
+
+
 class ModelSpace:
-    """The latent space of a trained model, decoded greedily.
+    """The latent space of a trained model, decoded greedily, or with noise that is held.
 
     Args:
         loaded: the model.
@@ -94,10 +114,32 @@ class ModelSpace:
 
     def decode(self, latents: NDArray[np.float64]) -> list[str]:
         """Decode ``latents`` (N, D) greedily to canonical SMILES, "" where there is no molecule."""
+        return self._decode(latents, None)
+
+    def decode_held(self, latents: NDArray[np.float64], noise: Noise) -> list[str]:
+        """Decode ``latents`` (N, D) with the noise of N molecules held; "" where there is no molecule."""
+        return self._decode(latents, noise)
+
+    def decode_changed(self, latents: NDArray[np.float64], noise: Noise) -> list[str]:
+        """Decode ``latents`` (N, D) with the noise of N molecules held, but for one token of each that changes."""
+        points = latents.astype(np.float32)
+        codes = ExactCodes(points, noise, (None,) * len(points), digest(self._loaded))
+        chance = np.random.default_rng(list(blake2b(points.tobytes(), digest_size=16).digest()))
+        return self._decode(latents, redraw(self._loaded, codes, chance).noise)
+
+    def _decode(self, latents: NDArray[np.float64], noise: Noise | None) -> list[str]:
         smiles: list[str] = []
+        options = GREEDY if noise is None else EXACT
         for start in range(0, len(latents), _CHUNK):
-            smiles += [row.smiles or "" for row in decode_latents(self._loaded, latents[start : start + _CHUNK])]
+            part = latents[start : start + _CHUNK]
+            held = None if noise is None else noise.take(np.arange(start, start + len(part)))
+            smiles += [row.smiles or "" for row in decode_latents(self._loaded, part, options=options, noise=held)]
         return smiles
+
+    def repair(self, smiles: Sequence[str]) -> list[Noise | None]:
+        """Return the noise of N molecules' exact codes, see `molvae.generate.exact`; None for one it cannot read."""
+        codes = encode_exact(self._loaded, smiles, temperature=TEMPERATURE, margin=MARGIN)
+        return [codes.noise.take(np.array([row])) if why is None else None for row, why in enumerate(codes.rejected)]
 
     @torch.inference_mode()
     def sample(self, n: int, generator: np.random.Generator) -> NDArray[np.float64]:

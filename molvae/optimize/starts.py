@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from molvae.chem.rejected import Rejected
 from molvae.chem.standardize import standardize
 from molvae.errors import InputError
-from molvae.optimize.space import LatentSpace
+from molvae.generate.exact_noise import Noise
+from molvae.optimize.method import Proposal
+from molvae.optimize.space import HoldingSpace, LatentSpace
 
-START_COLUMNS = ("input", "smiles", "decoded", "exact", "problem", "score")
+START_COLUMNS = ("input", "smiles", "decoded", "exact", "repaired", "problem", "score")
 _TRIES = 8
 
 
@@ -29,11 +31,13 @@ class Start:
     Attributes:
         given: as the user wrote it, "" when it was drawn from the prior.
         smiles: canonical SMILES, "" when it is no molecule.
-        decoded: what its latent decodes to; the search runs from there all the same when that is another molecule.
+        decoded: what its latent alone decodes to; when that is another molecule the start is repaired by ``noise``,
+            and where the space cannot do that the search runs from there all the same.
         problem: why it cannot be used, "" when it can.
         mean: (D,) where it lies.
         std: (D,) the width of its posterior.
         score: the oracle's own value, NaN until it is known and when it failed.
+        noise: of this one molecule, under which its latent gives it back; None when nothing had to be repaired.
     """
 
     given: str
@@ -43,20 +47,28 @@ class Start:
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
     score: float = math.nan
+    noise: Noise | None = None
+
+    @property
+    def repaired(self) -> bool:
+        """Whether the latent decodes to the molecule only with noise that is held."""
+        return self.noise is not None
 
     @property
     def exact(self) -> bool:
-        """Whether the latent decodes to the molecule itself."""
+        """Whether the latent alone decodes to the molecule itself."""
         return bool(self.smiles) and self.decoded == self.smiles
 
     def facts(self) -> dict[str, object]:
         """Return what a table says of it."""
-        values = (self.given, self.smiles, self.decoded, self.exact, self.problem, self.score)
+        values = (self.given, self.smiles, self.decoded, self.exact, self.repaired, self.problem, self.score)
         return dict(zip(START_COLUMNS, values, strict=True))
 
 
 def given_starts(space: LatentSpace, given: Sequence[str]) -> list[Start]:
     """Encode and decode the user's molecules: one `Start` per distinct molecule, the unusable ones with their problem.
+
+    One that does not decode to itself is repaired by its exact code, where the space can.
 
     Raises:
         InputError: when none can be used; says why most cannot.
@@ -85,7 +97,44 @@ def given_starts(space: LatentSpace, given: Sequence[str]) -> list[Start]:
             f"None of the {len(given)} start molecules can be encoded{why}.",
             "Give SMILES of molecules like those the model was trained on, or leave --start out.",
         )
+    _repair(space, [start for start in starts if not start.problem and not start.exact])
     return [*starts, *unusable]
+
+
+def _repair(space: LatentSpace, starts: Sequence[Start]) -> None:
+    """Give each start the noise under which its latent decodes to it."""
+    if starts and isinstance(space, HoldingSpace):
+        for start, noise in zip(starts, space.repair([start.smiles for start in starts]), strict=True):
+            start.noise = noise
+
+
+def decode_proposal(space: LatentSpace, proposal: Proposal, starts: Sequence[Start]) -> list[str]:
+    """Decode n points: those with noise of their own, or made from a repaired start molecule itself, with it held.
+
+    A point at which held noise still gives the start itself, which is known, has the noise of one token drawn anew.
+
+    Args:
+        space: where the points lie.
+        proposal: n points.
+        starts: as ``proposal.starts`` counts them.
+    """
+    origins = zip(proposal.parents, (starts[row] for row in proposal.starts.tolist()), strict=True)
+    noises = [start.noise if parent == start.smiles else None for parent, start in origins]
+    if proposal.noise is not None:
+        noises = [proposal.noise.take(np.array([row])) for row in range(len(noises))]
+    if not isinstance(space, HoldingSpace):
+        return space.decode(proposal.latents)
+    free = [row for row, noise in enumerate(noises) if noise is None]
+    smiles = dict(zip(free, space.decode(proposal.latents[free]), strict=True)) if free else {}
+    held = {row: noise for row, noise in enumerate(noises) if noise is not None}
+    if held:
+        rows = list(held)
+        smiles |= zip(rows, space.decode_held(proposal.latents[rows], Noise.join(list(held.values()))), strict=True)
+    still = [row for row in held if proposal.noise is None and smiles[row] == proposal.parents[row]]
+    if still:
+        noise = Noise.join([held[row] for row in still])
+        smiles |= zip(still, space.decode_changed(proposal.latents[still], noise), strict=True)
+    return [smiles[row] for row in range(len(noises))]
 
 
 def drawn_starts(space: LatentSpace, n: int, generator: np.random.Generator) -> list[Start]:
