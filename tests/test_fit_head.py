@@ -24,6 +24,8 @@ from molvae.generate.predict import FITTED, FITTED_FILE, Predictor, fitted_heads
 from molvae.nn.checkpoint import LoadedModel, load_model, save_model
 from molvae.nn.gaussian_process import GaussianProcess, _Bound, covariance, fit_process
 from molvae.nn.model import SequenceVAE
+from molvae.optimize.oracles import find_oracle
+from molvae.optimize.oracles_head import HeadOracle
 from molvae.train.fit_head import (
     CrossValidation,
     check_labels,
@@ -267,3 +269,19 @@ def test_a_new_prior_keeps_the_heads(loaded: LoadedModel, tmp_path: Path) -> Non
     pd.testing.assert_frame_equal(before, after)
     with pytest.raises(InputError, match="needs 30"):
         model.fit_head(CHAINS[:5], values[:5], "pIC50", tmp_path / "none")
+
+
+def test_a_search_takes_a_fitted_head_for_its_oracle(loaded: LoadedModel, tmp_path: Path) -> None:
+    values = [one.count("N") + 0.1 * one.count("O") for one in CHAINS]
+    save_model(tmp_path / "model", loaded.model, loaded.vocabulary, loaded.config, loaded.facts)
+    taught = MolVAE(load_model(tmp_path / "model", "cpu")).fit_head(CHAINS, values, "pIC50", tmp_path / "taught")
+    plain, sure = (find_oracle(name, loaded=taught.loaded) for name in ("head:pIC50", "head:pIC50:sure"))
+    scores, careful = np.array(plain(["CCO", "CCN", "C["])), np.array(sure(["CCO", "CCN", "C["]))
+    assert np.isnan(scores[2])
+    filled = taught.impute(["CCO", "CCN"], "pIC50")
+    np.testing.assert_allclose(scores[:2], filled["pIC50"], rtol=1e-6)
+    np.testing.assert_allclose(careful[:2], filled["pIC50"] - filled["pIC50_std"], rtol=1e-6)
+    assert isinstance(plain, HeadOracle)
+    assert "of the 2 best" in plain.caution(["CCO", "CCN"])
+    with pytest.raises(UnknownNameError, match="Ki"):
+        find_oracle("head:Ki:sure", loaded=taught.loaded)

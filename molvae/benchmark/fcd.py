@@ -5,16 +5,20 @@ In: canonical SMILES. Out: one number, 0 for equal distributions; biased upwards
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from molvae.benchmark.metrics_chemnet import activations, known_layers, take_apart
 from molvae.errors import InputError
 
 MIN_MOLECULES = 2
+BLOCK = 8192
+"""Activations held at a time."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +30,34 @@ class Gaussian:
     n: int
 
 
-def chemnet_statistics(smiles: Sequence[str], batch_size: int = 128) -> Gaussian:
+@lru_cache(maxsize=1)
+def _chemnet(network: Any, symbols: tuple[str, ...]) -> Any:
+    return take_apart(network, symbols)
+
+
+def _predict(smiles: Sequence[str], batch_size: int) -> NDArray[np.float32]:
+    """Return the activations of ``smiles``, (N, 512): by `molvae.benchmark.metrics_chemnet`, or by fcd itself where
+    its network is another one than that module knows."""
+    import fcd
+
+    network: Any = fcd.load_ref_model()
+    symbols = getattr(fcd.utils, "__vocab", None)
+    if symbols is None or not known_layers(network):
+        return np.asarray(fcd.get_predictions(network, list(smiles), batch_size), dtype=np.float32)
+    return activations(_chemnet(network, tuple(symbols)), smiles, batch_size)
+
+
+def chemnet_statistics(
+    smiles: Sequence[str], batch_size: int = 128, say: Callable[[int], None] | None = None
+) -> Gaussian:
     """Return the statistics of ChemNet's penultimate activations (F = 512) for valid canonical ``smiles``.
 
     Needs the extra ``metrics`` (package fcd, which brings the trained ChemNet).
+
+    Args:
+        smiles: canonical.
+        batch_size: molecules at once.
+        say: told how many are done.
 
     Raises:
         InputError: for fewer than 2 molecules, or when the package fcd is not installed.
@@ -37,12 +65,24 @@ def chemnet_statistics(smiles: Sequence[str], batch_size: int = 128) -> Gaussian
     if len(smiles) < MIN_MOLECULES:
         raise InputError(f"FCD needs at least {MIN_MOLECULES} molecules, got {len(smiles)}.", "Give more molecules.")
     try:
-        import fcd
+        import fcd  # noqa: F401
     except ImportError as error:
         raise InputError("FCD needs the package fcd.", "Install it with: pip install 'molvae[metrics]'") from error
-    network: Any = fcd.load_ref_model()
-    activations = np.asarray(fcd.get_predictions(network, list(smiles), batch_size), dtype=np.float64)
-    return Gaussian(activations.mean(0), np.cov(activations, rowvar=False), len(smiles))
+    count, mean, scatter = 0, np.zeros(0), np.zeros((0, 0))
+    for start in range(0, len(smiles), BLOCK):
+        block = np.asarray(_predict(smiles[start : start + BLOCK], batch_size), dtype=np.float64)
+        size, center = len(block), block.mean(0)
+        block -= center
+        if not count:
+            mean, scatter = center, block.T @ block
+        else:
+            apart = center - mean
+            scatter += block.T @ block + np.outer(apart, apart) * (count * size / (count + size))
+            mean = mean + apart * (size / (count + size))
+        count += size
+        if say:
+            say(count)
+    return Gaussian(mean, scatter / (count - 1), count)
 
 
 def frechet_distance(first: Gaussian, second: Gaussian) -> float:

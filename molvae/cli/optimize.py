@@ -1,12 +1,15 @@
 """Verb ``molvae optimize``: search the latent space for molecules with a better score.
 
-In: an oracle, start molecules or none, a model. Out: a run directory: molecules.csv, best.csv, run.json, journal.jsonl.
+In: an oracle or a goal file, start molecules or none, a model. Out: a run directory: molecules.csv, best.csv, run.json,
+journal.jsonl.
 """
 
 from __future__ import annotations
 
 import math
 import signal
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,19 +19,49 @@ from molvae.cli.options import Device, Model, Seed, SmilesColumn
 
 if TYPE_CHECKING:
     from molvae.cli.output import Destination
+    from molvae.nn.checkpoint import LoadedModel
+    from molvae.optimize.oracles import Oracle
     from molvae.optimize.result import Result
 
 SHOWN = 10
 
 
+def _list_oracles(asked: bool) -> None:
+    if asked:
+        from molvae.optimize.oracles import list_oracles
+
+        typer.echo("\n".join(f"{name:32} {what}" for name, what in list_oracles()))
+        raise typer.Exit
+
+
+def _example_goal(asked: bool) -> None:
+    if asked:
+        from molvae.optimize.goal_file import EXAMPLE
+
+        typer.echo(EXAMPLE, nl=False)
+        raise typer.Exit
+
+
 OracleName = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--oracle",
-        help="What to maximise: a property (qed, logp, plogp, neg_sa, tpsa, ...), similarity:SMILES, or "
-        "module:function, a function from a list of SMILES to a list of floats.",
+        help="What to maximise: a property (qed, logp, plogp, neg_sa, tpsa, ...), a task (zaleplon_mpo, ...), "
+        "similarity:SMILES, substructure:SMARTS, alerts:PAINS,BRENK, head:NAME, module:function (a function from a "
+        "list of SMILES to a list of floats) or cmd:PROGRAM (SMILES on stdin, a score a line on stdout).",
         show_default=False,
     ),
+]
+GoalPath = Annotated[
+    Path | None,
+    typer.Option("--goal", metavar="FILE", help="Several oracles and constraints, in TOML, instead of --oracle.",
+                 show_default=False),
+]  # fmt: skip
+ListOracles = Annotated[
+    bool, typer.Option("--list-oracles", callback=_list_oracles, is_eager=True, help="Show every oracle and stop.")
+]
+ExampleGoal = Annotated[
+    bool, typer.Option("--example-goal", callback=_example_goal, is_eager=True, help="Show a goal file and stop.")
 ]
 RunDirectory = Annotated[Path, typer.Option("-o", "--output", help="Directory of the run.", show_default=False)]
 BestFile = Annotated[
@@ -56,13 +89,16 @@ Minimize = Annotated[bool, typer.Option("--minimize", help="Look for low scores 
 MinSimilarity = Annotated[
     float, typer.Option("--min-similarity", help="Tanimoto similarity to its start that a molecule keeps, 0 to 1.")
 ]
-Timeout = Annotated[float, typer.Option("--timeout", help="Seconds a batch may take in module:function.")]
+Timeout = Annotated[
+    float, typer.Option("--timeout", help="Seconds a batch may take in module:function or cmd:PROGRAM.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in the output directory.")]
 
 
 def command(
-    oracle: OracleName,
     output: RunDirectory,
+    oracle: OracleName = None,
+    goal: GoalPath = None,
     best: BestFile = None,
     start: StartFile = None,
     smiles_column: SmilesColumn = None,
@@ -75,27 +111,30 @@ def command(
     model: Model = None,
     seed: Seed = 0,
     device: Device = "auto",
+    list_oracles: ListOracles = False,
+    example_goal: ExampleGoal = False,
 ) -> None:
     """Search the latent space for molecules with a better score.
 
     Every molecule is scored once; the budget counts them, failures and the start molecules included. Ctrl-C stops and
-    writes what was found; --resume goes on without scoring anything twice. A module:function runs in a process of its
-    own: what it prints is dropped, and a molecule on which it fails, hangs or dies has no score.
+    writes what was found; --resume goes on without scoring anything twice. A module:function or cmd:PROGRAM runs in a
+    process of its own: a molecule on which it fails, hangs or dies has no score.
     """
     destination = _destination(output, best)
     from molvae.cli.progress import progress_bar
     from molvae.nn.checkpoint import load_model
-    from molvae.optimize.oracles import find_oracle
-    from molvae.optimize.process import ProcessOracle
     from molvae.optimize.run import optimize
     from molvae.optimize.search import Progress, Settings
 
     # Whatever can be refused is refused before the model is loaded.
     Settings(method, budget, seed, minimize, min_similarity)
     starts = _read_starts(start, smiles_column) if start is not None else []
-    scorer = find_oracle(oracle, timeout)
+    find = _finder(oracle, goal, timeout)
+    scorer = find(None)
     try:
         loaded = load_model(model, device)
+        scorer = scorer or find(loaded)
+        assert scorer is not None
         with progress_bar("Optimising", budget) as update:
 
             def show(state: Progress) -> None:
@@ -106,12 +145,38 @@ def command(
                 minimize=minimize, min_similarity=min_similarity, resume=resume,
             )  # fmt: skip
     finally:
-        if isinstance(scorer, ProcessOracle):
-            scorer.close()
+        getattr(scorer, "close", nullcontext)()
     if destination is not None and destination.path is not None:
         destination.table(result.best)
         result.files.append(destination.path)
     _report(result, output)
+    caution = getattr(scorer, "caution", lambda smiles: "")([str(one) for one in result.best["smiles"]])
+    if caution:
+        typer.echo(f"note: {caution}")
+
+
+def _finder(oracle: str | None, goal: Path | None, timeout: float) -> Callable[[LoadedModel | None], Oracle | None]:
+    """Return what makes the oracle; without a model it makes None when the oracle needs one.
+
+    Raises:
+        InputError: when both or neither of ``oracle`` and ``goal`` are given.
+        ConfigError: when the goal file cannot be used.
+    """
+    from molvae.errors import InputError
+    from molvae.optimize.goal_file import read_goal
+    from molvae.optimize.oracles import find_oracle
+    from molvae.optimize.oracles_head import HEAD
+
+    if (oracle is None) == (goal is None):
+        raise InputError(
+            f"What to maximise is {'not given' if oracle is None else 'given twice'}.",
+            "Give --oracle NAME (see --list-oracles) or --goal FILE (see --example-goal).",
+        )
+    if goal is not None:
+        file = read_goal(goal)
+        return lambda loaded: None if loaded is None and file.needs_model else file.build(timeout, loaded)
+    name = str(oracle)
+    return lambda loaded: None if loaded is None and name.startswith(HEAD) else find_oracle(name, timeout, loaded)
 
 
 def _destination(output: Path, best: Path | None) -> Destination | None:
@@ -155,7 +220,9 @@ def _report(result: Result, output: Path) -> None:
     given = starts["input"] != ""
     if given.any():
         exact, unusable = int(starts["exact"].sum()), int((starts["problem"] != "").sum())
-        line = f"starts: {len(starts)}, {exact} decode to themselves, {unusable} cannot be encoded"
+        repaired = int(starts["repaired"].sum())
+        how = f"{exact} decode to themselves, {repaired} by their exact code, {unusable} cannot be encoded"
+        line = f"starts: {len(starts)}, {how}"
         console.print(line, markup=False)
         for row in starts[starts["problem"] != ""].head(3).itertuples():
             console.print(f"  {row.input}: {row.problem}", markup=False, soft_wrap=True)

@@ -6,9 +6,9 @@ In: SMILES, in any writing, with repeats. Out: one score per SMILES, NaN where t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +29,15 @@ FEWEST_AT_FIRST = 4
 
 @dataclass(frozen=True)
 class Call:
-    """One molecule paid for: the number of the call from 1, its canonical SMILES, its score (NaN = failed)."""
+    """One molecule paid for: the number of the call from 1, its canonical SMILES, its score (NaN = failed).
+
+    ``raw`` holds the values behind the score, by name, for oracles that tell them.
+    """
 
     number: int
     smiles: str
     score: float
+    raw: Mapping[str, float] = field(default_factory=dict)
 
 
 class BudgetedOracle:
@@ -63,6 +67,7 @@ class BudgetedOracle:
         self.n_replayed = 0
         self._journal, self._guard = journal, guard
         self._prepaid = dict(journal.entries) if journal is not None else {}
+        self._raw = dict(journal.raw) if journal is not None else {}
         self._known: dict[str, float] = {}
         self._asked = self._failed = 0
         self._problem = ""
@@ -110,7 +115,7 @@ class BudgetedOracle:
         for one in new:
             if one in paid:
                 self._known[one] = paid[one]
-                self.calls.append(Call(len(self.calls) + 1, one, paid[one]))
+                self.calls.append(Call(len(self.calls) + 1, one, paid[one], self._raw.pop(one, {})))
         self._judge()
         return np.array([self._known.get(one, math.nan) for one in molecules], dtype=np.float64)
 
@@ -119,8 +124,11 @@ class BudgetedOracle:
             return {}
         with self._guard():
             values = self._ask(fresh)
+        told: dict[str, dict[str, float]] = getattr(self.oracle, "raw", {})
+        raw = {one: told.pop(one) for one in fresh if one in told}
+        self._raw.update(raw)
         if self._journal is not None:
-            self._journal.append(list(zip(fresh, values, strict=True)))
+            self._journal.append(list(zip(fresh, values, strict=True)), raw)
         self._asked += len(fresh)
         self._failed += sum(map(math.isnan, values))
         return dict(zip(fresh, values, strict=True))

@@ -1,7 +1,7 @@
 """Remember every paid score on disk, line by line, so that a run that dies pays for nothing twice.
 
 In: (canonical SMILES, score) as they come. Out: ``journal.jsonl``, a line each: call, smiles, oracle, score
-(null = failed).
+(null = failed), and raw, the values behind the score, when there are any.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from molvae.errors import ConfigError, InputError, OutputError
@@ -17,7 +17,7 @@ from molvae.files import sync_directory
 
 
 class Journal:
-    """An append-only file of scores; what is in it when it is opened stands in ``entries``.
+    """An append-only file of scores; what is in it when it is opened stands in ``entries``, raw values in ``raw``.
 
     A line that was being written when the process died is dropped, and the file is cut there.
 
@@ -34,6 +34,7 @@ class Journal:
     def __init__(self, path: Path, identity: str) -> None:
         self.path, self.identity = path, identity
         self.entries: dict[str, float] = {}
+        self.raw: dict[str, dict[str, float]] = {}
         self.count = 0
         try:
             content = path.read_bytes() if path.exists() else b""
@@ -77,9 +78,10 @@ class Journal:
             raise ValueError("calls are numbered from 1 and no molecule comes twice")
         if score is not None and not isinstance(score, int | float):
             raise TypeError("a score is a number or null")
-        return str(entry["oracle"]), smiles, math.nan if score is None else float(score)
+        self.raw[smiles] = {name: _value(value) for name, value in entry.get("raw", {}).items()}
+        return str(entry["oracle"]), smiles, _value(score)
 
-    def append(self, scored: Sequence[tuple[str, float]]) -> None:
+    def append(self, scored: Sequence[tuple[str, float]], raw: Mapping[str, Mapping[str, float]] | None = None) -> None:
         """Write one line for each (canonical SMILES, score or NaN) and wait until the disk has them.
 
         Raises:
@@ -88,8 +90,9 @@ class Journal:
         lines = []
         for smiles, score in scored:
             self.count += 1
-            value = None if math.isnan(score) else score
-            entry = {"call": self.count, "smiles": smiles, "oracle": self.identity, "score": value}
+            entry = {"call": self.count, "smiles": smiles, "oracle": self.identity, "score": _or_none(score)}
+            if raw and raw.get(smiles):
+                entry["raw"] = {name: _or_none(value) for name, value in raw[smiles].items()}
             lines.append(json.dumps(entry) + "\n")
         rest = memoryview("".join(lines).encode())
         try:
@@ -104,3 +107,11 @@ class Journal:
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)
+
+
+def _value(stored: float | None) -> float:
+    return math.nan if stored is None else float(stored)
+
+
+def _or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None

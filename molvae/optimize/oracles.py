@@ -1,6 +1,7 @@
 """Name what molecules are scored by.
 
-In: a name: ``qed``, ``similarity:SMILES``, ``module:function``. Out: an `Oracle`, a function from SMILES to scores.
+In: a name: ``qed``, ``zaleplon_mpo``, ``similarity:SMILES``, ``head:logp``, ``module:function``, ``cmd:PROGRAM``.
+Out: an `Oracle`, a function from SMILES to scores.
 
 A search maximises what its oracle returns, whatever it is; ``--minimize`` turns that round.
 """
@@ -14,16 +15,25 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 from rdkit import Chem
+from rdkit.Chem import GraphDescriptors, rdMolDescriptors
 
-from molvae.chem.fingerprints import morgan, tanimoto
 from molvae.chem.parallel import map_items
 from molvae.chem.properties import PROPERTIES, logp, sa_score
 from molvae.chem.rejected import Rejected
-from molvae.chem.standardize import read, standardize
+from molvae.chem.standardize import read
 from molvae.errors import InputError, UnknownNameError
+from molvae.nn.checkpoint import LoadedModel
+from molvae.optimize.oracles_head import HEAD, HeadOracle
+from molvae.optimize.oracles_structure import ALERTS as ALERTS
+from molvae.optimize.oracles_structure import SIMILARITY as SIMILARITY
+from molvae.optimize.oracles_structure import SUBSTRUCTURE as SUBSTRUCTURE
+from molvae.optimize.oracles_structure import AlertsOracle as AlertsOracle
+from molvae.optimize.oracles_structure import SimilarityOracle as SimilarityOracle
+from molvae.optimize.oracles_structure import SubstructureOracle as SubstructureOracle
+from molvae.optimize.oracles_structure import TaskOracle as TaskOracle
 from molvae.optimize.process import SPEC, ProcessOracle
-
-SIMILARITY = "similarity:"
+from molvae.optimize.tasks import GUACAMOL_TRIVIAL, GUACAMOL_V2, PMO, TASK_NAMES
+from molvae.optimize.worker import COMMAND
 
 
 class Oracle(Protocol):
@@ -87,6 +97,8 @@ ORACLES: dict[str, Callable[[Chem.Mol], float]] = {
     "neg_sa": negative_sa,
     "plogp": penalized_logp,
     "logp_sa": logp_minus_sa,
+    "bertz": GraphDescriptors.BertzCT,
+    "aromatic_rings": rdMolDescriptors.CalcNumAromaticRings,
 }
 """Name to function of a molecule. Mind that ``sa`` as it is grows with difficulty: maximise ``neg_sa`` instead."""
 
@@ -122,42 +134,6 @@ class NamedOracle:
         return [math.nan if isinstance(row, Rejected) else row for row in rows]
 
 
-@dataclass(frozen=True)
-class SimilarityOracle:
-    """Tanimoto similarity to one molecule: Morgan fingerprints, radius 2, 2,048 bits.
-
-    Raises:
-        InputError: when ``reference`` is not a molecule.
-
-    >>> SimilarityOracle("OCC")(["CCO"])
-    [1.0]
-    """
-
-    reference: str
-    problem: str = ""
-
-    def __post_init__(self) -> None:
-        molecule = standardize(self.reference)
-        if isinstance(molecule, Rejected):
-            raise InputError(f"similarity needs a molecule, and {self.reference!r} is not one ({molecule.reason}).",
-                             "Give similarity:SMILES.")  # fmt: skip
-        object.__setattr__(self, "reference", molecule.smiles)
-
-    @property
-    def name(self) -> str:
-        """The oracle as it is written on the command line."""
-        return f"{SIMILARITY}{self.reference}"
-
-    @property
-    def identity(self) -> str:
-        """What the journal records."""
-        return self.name
-
-    def __call__(self, smiles: list[str]) -> list[float]:
-        """Return one similarity per molecule, 0 to 1."""
-        return [float(value) for value in tanimoto(morgan(smiles), morgan([self.reference]))[:, 0]]
-
-
 @dataclass
 class FunctionOracle:
     """A Python function scored in this process, for use from Python; the command line uses `ProcessOracle`."""
@@ -179,32 +155,77 @@ class FunctionOracle:
         return cast("list[float]", self.function(smiles))
 
 
-def find_oracle(given: str | Callable[[list[str]], Sequence[float]] | Oracle, timeout: float = 300.0) -> Oracle:
-    """Return the oracle of a name, a ``similarity:SMILES``, a ``module:function`` or a Python function.
+MADE: dict[str, tuple[str, Callable[[str], Oracle]]] = {
+    SIMILARITY: ("SMILES", SimilarityOracle),
+    SUBSTRUCTURE: ("SMARTS", SubstructureOracle),
+    ALERTS: ("PAINS,BRENK,NIH,MOSES", AlertsOracle),
+}
+"""Prefix to what follows it and what makes the oracle."""
+
+
+def from_zero_to_one(name: str) -> bool:
+    """Say whether a name stands for scores that are between 0 and 1 by definition."""
+    return name in TASK_NAMES or name.partition(":")[0] + ":" in MADE
+
+
+def find_oracle(
+    given: str | Callable[[list[str]], Sequence[float]] | Oracle, timeout: float = 300.0,
+    loaded: LoadedModel | None = None,
+) -> Oracle:  # fmt: skip
+    """Return the oracle of a name, see `list_oracles`, or of a Python function.
 
     Args:
         given: the name; a function is wrapped, an `Oracle` is returned as it is.
-        timeout: seconds per batch for ``module:function``, which runs in its own process.
+        timeout: seconds per batch for ``module:function`` and ``cmd:PROGRAM``, which run in their own process.
+        loaded: the model whose heads ``head:`` asks for.
 
     Raises:
-        UnknownNameError: when there is no oracle, module or function of that name.
-        InputError: when ``similarity:`` is not followed by a molecule, or the time limit is not positive.
+        UnknownNameError: when there is no oracle, module, function, program, head or set of alerts of that name.
+        InputError: when ``similarity:`` is not followed by a molecule or ``substructure:`` by SMARTS, ``head:`` comes
+            without a model, or the time limit is not positive.
         OracleError: when the module cannot be imported.
     """
     if not isinstance(given, str):
         return _as_oracle(given)
     if given in ORACLES:
         return NamedOracle(given)
-    if given.startswith(SIMILARITY):
-        return SimilarityOracle(given.removeprefix(SIMILARITY))
-    if SPEC.fullmatch(given):
+    if given in TASK_NAMES:
+        return TaskOracle(given)
+    prefix = given.partition(":")[0] + ":"
+    if prefix in MADE:
+        return MADE[prefix][1](given.removeprefix(prefix))
+    if prefix == HEAD:
+        if loaded is None:
+            raise InputError(f"{given} needs a model.", "Use it with the model whose head it names.")
+        return HeadOracle(loaded, given.removeprefix(HEAD))
+    if prefix == COMMAND or SPEC.fullmatch(given):
         if not timeout > 0:
             raise InputError(f"A time limit of {timeout:g} s is not positive.", "Give seconds, such as --timeout 300.")
         return ProcessOracle(given, timeout)
-    near = difflib.get_close_matches(given, ORACLES, n=1)
+    near = difflib.get_close_matches(given, [*ORACLES, *TASK_NAMES], n=1)
     hint = f"Did you mean {near[0]}? " if near else ""
-    names = ", ".join([*ORACLES, f"{SIMILARITY}SMILES", "module:function"])
+    names = ", ".join(dict.fromkeys([*ORACLES, *TASK_NAMES, *(name for name, _ in _SHAPES)]))
     raise UnknownNameError(f"There is no oracle {given!r}.", f"{hint}Known: {names}.")
+
+
+_SHAPES = (
+    (f"{SIMILARITY}SMILES", "Tanimoto similarity to a molecule, Morgan radius 2, 2,048 bits"),
+    (f"{SUBSTRUCTURE}SMARTS", "1 with the substructure, else 0"),
+    (f"{ALERTS}PAINS,BRENK,NIH,MOSES", "1 / (1 + structural alerts in these sets)"),
+    (f"{HEAD}NAME", "what the model itself predicts, e.g. head:logp"),
+    ("module:function", "a Python function from a list of SMILES to a list of floats, in its own process"),
+    (f"{COMMAND}PROGRAM ARGUMENTS", "a program: SMILES on stdin, one score a line on stdout, in its own process"),
+)
+
+
+def list_oracles() -> list[tuple[str, str]]:
+    """Return (name, what it is) of every oracle that has a name, then how the others are written."""
+    rows = [(name, "property") for name in ORACLES]
+    for name in dict.fromkeys(TASK_NAMES):
+        if name not in ORACLES:
+            kinds = (("PMO", PMO), ("GuacaMol v2", GUACAMOL_V2), ("GuacaMol trivial", GUACAMOL_TRIVIAL))
+            rows.append((name, "task of " + ", ".join(kind for kind, names in kinds if name in names)))
+    return [*rows, *_SHAPES]
 
 
 def _as_oracle(given: Any) -> Oracle:

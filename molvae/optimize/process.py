@@ -1,6 +1,7 @@
-"""Keep a user's function at arm's length: its own process group, a time limit, and a verdict for each molecule.
+"""Keep a user's function or program at arm's length: its own process group, a time limit, a verdict for each molecule.
 
-In: ``module:function`` and lists of SMILES. Out: one float per molecule, NaN where the function failed, hung or died.
+In: ``module:function`` or ``cmd:PROGRAM`` and lists of SMILES. Out: one float per molecule, NaN where it failed, hung
+or died.
 """
 
 from __future__ import annotations
@@ -19,11 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from molvae.errors import OracleError, UnknownNameError
+from molvae.optimize.worker import COMMAND
 
 WORKER = Path(__file__).with_name("worker.py")
 SPEC = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 GRACE = 1.0
 """Seconds between SIGTERM and SIGKILL."""
+
+START = 10.0
+"""Seconds that starting Python and importing a module may take on a busy machine, when the limit of a batch is less."""
 
 _TICK = 0.2
 _PATIENT_TRIES = 4
@@ -57,23 +62,23 @@ def _ending(pid: int, wait: float) -> str:
 
 
 class ProcessOracle:
-    """A function ``f(list[str]) -> list[float]`` that runs in a process of its own.
+    """A function ``f(list[str]) -> list[float]``, or a program (`molvae.optimize.worker.Command`), in its own process.
 
     What the function prints goes nowhere. A batch that fails is tried a second time, molecule by molecule, within the
     same time limit again, so that one molecule that kills the function costs only itself.
 
     Args:
-        spec: ``module:function``; the module is looked for in the working directory first.
+        spec: ``module:function``, the module looked for in the working directory first, or ``cmd:PROGRAM ARGUMENTS``.
         timeout: seconds a batch may take.
 
     Raises:
-        UnknownNameError: when there is no such module or function, or it cannot be called.
+        UnknownNameError: when there is no such module, function or program, or it cannot be called.
         OracleError: when the module cannot be imported.
     """
 
     def __init__(self, spec: str, timeout: float = 300.0) -> None:
         self.name = spec
-        self.identity = f"function:{spec}"
+        self.identity = f"function:{spec}" if not spec.startswith(COMMAND) else f"command:{spec.removeprefix(COMMAND)}"
         self.timeout = timeout
         self.problem = ""
         self._process: subprocess.Popen[bytes] | None = None
@@ -171,7 +176,8 @@ class ProcessOracle:
             )  # fmt: skip
         self._channel, self._buffer = ours, b""
         try:
-            answer = self._receive(time.monotonic() + self.timeout, self.timeout, 65_536)
+            limit = max(self.timeout, START)
+            answer = self._receive(time.monotonic() + limit, limit, 65_536)
         except _LostError as lost:
             self._stop(signal.SIGTERM)
             raise OracleError(f"Importing {self.name} failed: {lost}.", _MEND) from lost
@@ -183,6 +189,8 @@ class ProcessOracle:
         self._stop(signal.SIGTERM)
         if "unknown" in answer:
             remedy = "Give module:function; the module is looked for in the working directory first."
+            if self.name.startswith(COMMAND):
+                remedy = "Give cmd:PROGRAM ARGUMENTS, with a program that exists and may be executed."
             raise UnknownNameError(str(answer["unknown"]), remedy)
         raise OracleError(f"Importing {self.name} failed: {answer.get('error')}.", _MEND)
 

@@ -6,6 +6,7 @@ In: calls with their parents. Out: `Result`; molecules.csv, best.csv and run.jso
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ class Found:
         parent: the molecule it was made from, "" for a start.
         start: the start it descends from, "" for a start.
         score: the oracle's own value, NaN = failed.
+        raw: the values behind the score, by name, for oracles that tell them.
     """
 
     step: int
@@ -37,6 +39,7 @@ class Found:
     parent: str
     start: str
     score: float
+    raw: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,10 @@ class Result:
         best: the best molecule of each start and the `TOP` best of all: smiles, score, parent, parent_score,
             similarity (Tanimoto to the parent, Morgan radius 2, 2,048 bits), best_of_parent; best first. A parent here
             is the start that a molecule descends from; starts have none.
-        molecules: every molecule scored, in the order of the calls: step, smiles, parent, score (NaN = failed).
-        starts: the start molecules: input, smiles, decoded, exact (decodes to itself), problem, score.
+        molecules: every molecule scored, in the order of the calls: step, smiles, parent, score (NaN = failed), and a
+            column ``raw_...`` for each value behind the score, for goals and benchmark tasks.
+        starts: the start molecules: input, smiles, decoded, exact (decodes to itself), repaired (by
+            its exact code), problem, score.
         n_calls: unique oracle calls used.
         stopped: why it ended: "budget", "nothing new", or the name of a signal.
         files: what was written.
@@ -63,22 +68,26 @@ class Result:
 
 
 def molecules_table(found: list[Found]) -> pd.DataFrame:
-    """Return one row per call: step, smiles, parent, score."""
+    """Return one row per call: step, smiles, parent, score, raw values."""
     rows = [(one.step, one.smiles, one.parent, one.score) for one in found]
-    return pd.DataFrame(rows, columns=["step", "smiles", "parent", "score"])
+    table = pd.DataFrame(rows, columns=["step", "smiles", "parent", "score"])
+    for name in dict.fromkeys(name for one in found for name in one.raw):
+        table[f"raw_{name}"] = pd.Series([one.raw.get(name, math.nan) for one in found], dtype=float)
+    return table
 
 
-def best_table(found: list[Found], minimize: bool) -> pd.DataFrame:
-    """Return the best molecule of each start and the `TOP` best of all, best first (see `Result`)."""
+def best_table(found: list[Found], minimize: bool, refused: Collection[str] = ()) -> pd.DataFrame:
+    """Return the best molecule of each start and the `TOP` best of all but ``refused``, best first (see `Result`)."""
     sign = -1.0 if minimize else 1.0
     scores = {one.smiles: one.score for one in found}
-    ranked = sorted((one for one in found if not math.isnan(one.score)), key=lambda one: (-sign * one.score, one.step))
+    listed = [one for one in found if not math.isnan(one.score) and one.smiles not in refused]
+    ranked = sorted(listed, key=lambda one: (-sign * one.score, one.step))
     kept, heads = ranked[:TOP], {}
     for one in ranked:
         if one.start and one.start not in heads:
             heads[one.start] = one.smiles
-    listed = {one.smiles for one in kept}
-    kept += [one for one in ranked if one.smiles not in listed and heads.get(one.start) == one.smiles]
+    shown = {one.smiles for one in kept}
+    kept += [one for one in ranked if one.smiles not in shown and heads.get(one.start) == one.smiles]
     return pd.DataFrame(
         {
             "smiles": pd.Series([one.smiles for one in kept], dtype=object),

@@ -21,9 +21,11 @@ from molvae.errors import ConfigError, InputError, OracleError, OutputError
 from molvae.files import directory_lock, sha256_file
 from molvae.nn.checkpoint import LoadedModel
 from molvae.optimize.budget import BudgetedOracle
+from molvae.optimize.goal import GoalOracle
 from molvae.optimize.interrupt import Stopper
 from molvae.optimize.journal import Journal
 from molvae.optimize.oracles import Oracle, find_oracle
+from molvae.optimize.registry import find_method
 from molvae.optimize.result import BEST, JOURNAL, MOLECULES, RUN, Result, write_facts, write_tables
 from molvae.optimize.search import ProgressCallback as ProgressCallback
 from molvae.optimize.search import Search, Settings, find_starts
@@ -46,6 +48,9 @@ def search(
         progress: told after every batch.
         model: what identifies the model; a run is resumed with the same one only.
     """
+    if isinstance(oracle, GoalOracle):
+        oracle.check_method(settings.method, several=getattr(find_method(settings.method), "several", False))
+    constraints = oracle.constraints if isinstance(oracle, GoalOracle) else None
     identity = {"oracle": oracle.identity, "model": model, "starts": list(starts), **asdict(settings)}
     facts: dict[str, Any] = {"molvae": __version__, "settings": identity, "state": "running"}
     began = time.monotonic()
@@ -63,7 +68,7 @@ def search(
             stack.callback(journal.close)
             write_facts(directory, facts)
         budgeted = BudgetedOracle(oracle, settings.budget, journal, stopper.guard)
-        run = Search(space, budgeted, found, settings, progress)
+        run = Search(space, budgeted, found, settings, progress, constraints)
         stopped = "error"
         try:
             stopped = run.go(stopper)
@@ -124,7 +129,8 @@ def optimize(
 
     Args:
         loaded: the model.
-        oracle: a name, ``similarity:SMILES``, ``module:function``, a Python function of a list, or an `Oracle`.
+        oracle: a name (see `molvae.optimize.oracles.find_oracle`), a Python function of a list, or an `Oracle`, such as
+            the `GoalOracle` of a goal file (`molvae.optimize.goal_file.read_goal`).
         starts: SMILES to set out from; none draws from the prior and searches from the best of what comes.
         method: a key of `molvae.optimize.registry.METHODS`.
         budget: unique oracle calls allowed, those for the starts included.
@@ -150,7 +156,7 @@ def optimize(
     manifest = loaded.directory / "manifest.json"
     model = sha256_file(manifest) if manifest.is_file() else ""
     with ExitStack() as stack:
-        found = find_oracle(oracle, timeout)
+        found = find_oracle(oracle, timeout, loaded)
         if isinstance(oracle, str):
             stack.callback(getattr(found, "close", nullcontext))
         return search(

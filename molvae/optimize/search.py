@@ -16,18 +16,17 @@ from numpy.typing import NDArray
 from molvae.chem.fingerprints import morgan, tanimoto
 from molvae.errors import InputError
 from molvae.optimize.budget import BudgetedOracle
+from molvae.optimize.goal import PARETO, GoalOracle
+from molvae.optimize.goal_constraints import Constraints
 from molvae.optimize.interrupt import Interrupted, Stopper
-from molvae.optimize.method import Method, Proposal, Starts
-from molvae.optimize.registry import find_method
+from molvae.optimize.method import Method, Proposal, Screened, Several, Starts
+from molvae.optimize.registry import drawn_kept, find_method, make_method, parse_options
 from molvae.optimize.result import Found, Result, best_table, molecules_table, top_mean
 from molvae.optimize.space import LatentSpace
-from molvae.optimize.starts import START_COLUMNS, Start, drawn_starts, given_starts
+from molvae.optimize.starts import START_COLUMNS, Start, decode_proposal, drawn_starts, given_starts
 
 DRAWN = 32
 """Molecules drawn from the prior, and scored, when none are given."""
-
-DRAWN_KEPT = 8
-"""Of these, so many of the best are searched from."""
 
 PATIENCE = 200
 """Proposals in a row without one new molecule after which a search ends."""
@@ -50,6 +49,14 @@ ProgressCallback = Callable[[Progress], None]
 class Settings:
     """What decides the course of a search, together with the model, the oracle and the starts.
 
+    Args:
+        method: a key of `molvae.optimize.registry.METHODS`.
+        budget: unique oracle calls allowed.
+        seed: of all chance.
+        minimize: look for low scores.
+        min_similarity: Tanimoto similarity to its start that a molecule must have.
+        options: the method's own settings, ``name=value`` separated by commas.
+
     Raises:
         InputError: when a value is out of range.
         UnknownNameError: when there is no such method.
@@ -60,9 +67,11 @@ class Settings:
     seed: int = 0
     minimize: bool = False
     min_similarity: float = 0.0
+    options: str = ""
 
     def __post_init__(self) -> None:
         find_method(self.method)
+        parse_options(self.method, self.options)
         if self.budget < 1:
             raise InputError(f"A budget of {self.budget} calls is not positive.", "Give --budget 1 or more.")
         if not 0 <= self.min_similarity <= 1:
@@ -101,9 +110,10 @@ class Search:
 
     def __init__(
         self, space: LatentSpace, oracle: BudgetedOracle, starts: list[Start], settings: Settings,
-        progress: ProgressCallback | None = None,
+        progress: ProgressCallback | None = None, constraints: Constraints | None = None,
     ) -> None:  # fmt: skip
         self.space, self.oracle, self.starts, self.settings, self.progress = space, oracle, starts, settings, progress
+        self.constraints = constraints or Constraints()
         self.sign = -1.0 if settings.minimize else 1.0
         self.found: list[Found] = []
         self.n_proposed = self.n_empty = self.n_dissimilar = 0
@@ -111,27 +121,39 @@ class Search:
     def begin(self) -> Method:
         """Score the starts and return the method, ready to search from them."""
         usable = [start for start in self.starts if not start.problem]
+        fine = [start for start in usable if start.given or not self.constraints.broken(start.smiles)]
+        # Of drawn starts those that the goal refuses are left out, unless it refuses them all.
+        usable = fine or usable
         try:
             for start, score in zip(usable, self.oracle.score([start.smiles for start in usable]), strict=True):
                 start.score = float(score)
         finally:
             self.record([""] * len(self.oracle.calls), [""] * len(self.oracle.calls))
-        if not any(start.given for start in usable):
+        drawn = not any(start.given for start in usable)
+        if drawn:
             usable.sort(key=lambda start: math.inf if math.isnan(start.score) else -self.sign * start.score)
-            usable = usable[:DRAWN_KEPT]
+            usable = usable[: drawn_kept(self.settings.method)]
         starts = Starts(
             tuple(start.smiles for start in usable), np.array([start.mean for start in usable]),
-            np.array([start.std for start in usable]), self.sign * np.array([start.score for start in usable]),
+            np.array([start.std for start in usable]), self.sign * np.array([start.score for start in usable]), drawn,
         )  # fmt: skip
         self._bits = morgan(starts.smiles)
         self._names = starts.smiles
-        return find_method(self.settings.method)(self.space, starts, _generators(self.settings.seed)[1])
+        self._from = usable
+        chance = _generators(self.settings.seed)[1]
+        method = make_method(self.settings.method, self.space, starts, chance, self.settings.options)
+        if isinstance(method, Screened) and (self.settings.min_similarity > 0 or self.constraints):
+            method.screen = self.allowed
+        goal = self.oracle.oracle
+        if isinstance(method, Several) and isinstance(goal, GoalOracle) and goal.mean == PARETO:
+            method.objectives = self.objectives
+        return method
 
     def record(self, parents: Sequence[str], starts: Sequence[str]) -> None:
         """Note the calls that are new, with a parent and a start for each."""
         new = self.oracle.calls[len(self.found) :]
         for call, parent, start in zip(new, parents, starts, strict=True):
-            self.found.append(Found(call.number, call.smiles, parent, start, call.score))
+            self.found.append(Found(call.number, call.smiles, parent, start, call.score, call.raw))
         if self.progress is not None:
             scores = [one.score for one in self.found]
             minimize = self.settings.minimize
@@ -141,10 +163,11 @@ class Search:
     def step(self, method: Method) -> int:
         """Make one round of proposals and return how many calls it took."""
         proposal = method.ask(method.batch)
-        smiles = self.space.decode(proposal.latents)
-        allowed = self._allowed(proposal, smiles)
+        smiles = self._molecules(proposal)
+        allowed = self.allowed(smiles, proposal.starts.tolist())
         self.n_proposed += len(smiles)
         self.n_empty += smiles.count("")
+        self.n_dissimilar += len(smiles) - smiles.count("") - int(allowed.sum())
         before = self.oracle.n_calls
         paid = [one if fine else "" for one, fine in zip(smiles, allowed, strict=True)]
         try:
@@ -156,16 +179,34 @@ class Search:
         method.tell(proposal, smiles, self.sign * np.where(allowed, scores, np.nan))
         return self.oracle.n_calls - before
 
-    def _allowed(self, proposal: Proposal, smiles: list[str]) -> NDArray[np.bool_]:
-        """Say which of n molecules are as similar to their start as the settings ask, (n,) bool."""
+    def objectives(self, smiles: Sequence[str]) -> NDArray[np.float64]:
+        """Return the goal's objectives (n, M) of n molecules that were scored, higher is better; NaN for others."""
+        goal = self.oracle.oracle
+        assert isinstance(goal, GoalOracle)
+        raw = {call.smiles: call.raw for call in self.oracle.calls}
+        return self.sign * goal.objectives([raw.get(one, {}) for one in smiles])
+
+    def _molecules(self, proposal: Proposal) -> list[str]:
+        """Return n canonical SMILES, "" where there is no molecule."""
+        if proposal.smiles is None:
+            return decode_proposal(self.space, proposal, self._from)
+        return [self.oracle.canonical(one) if one else "" for one in proposal.smiles]
+
+    def allowed(self, smiles: Sequence[str], starts: Sequence[int]) -> NDArray[np.bool_]:
+        """Say which of n molecules are as near to their start as the settings ask and keep the constraints, (n,) bool.
+
+        "" never is.
+        """
         allowed = np.array([bool(one) for one in smiles], dtype=bool)
         if self.settings.min_similarity > 0:
             bits = morgan(smiles)
-            for row in np.flatnonzero(allowed):
-                start = proposal.starts[row]
+            for row in np.flatnonzero(allowed).tolist():
+                start = starts[row]
                 near = tanimoto(bits[row : row + 1], self._bits[start : start + 1])[0, 0]
                 allowed[row] = near >= self.settings.min_similarity
-                self.n_dissimilar += not allowed[row]
+        if self.constraints:
+            for row in np.flatnonzero(allowed).tolist():
+                allowed[row] = not self.constraints.broken(smiles[row], self._names[starts[row]])
         return allowed
 
     def go(self, stopper: Stopper) -> str:
@@ -184,14 +225,21 @@ class Search:
     def result(self, stopped: str) -> Result:
         """Return the tables of what was found so far."""
         starts = pd.DataFrame([start.facts() for start in self.starts], columns=list(START_COLUMNS))
-        best = best_table(self.found, self.settings.minimize)
+        best = best_table(self.found, self.settings.minimize, self._refused())
         return Result(best, molecules_table(self.found), starts, self.oracle.n_calls, stopped)
+
+    def _refused(self) -> set[str]:
+        """Return the starts that break a constraint: they are scored all the same, as nothing else is."""
+        return {start.smiles for start in self.starts if start.smiles and self.constraints.broken(start.smiles)}
 
     def counts(self) -> dict[str, int]:
         """Return how often what happened."""
         return {
             "calls": self.oracle.n_calls, "failed": self.oracle.n_failed, "replayed": self.oracle.n_replayed,
-            "proposed": self.n_proposed, "no_molecule": self.n_empty, "dissimilar": self.n_dissimilar,
+            "proposed": self.n_proposed, "no_molecule": self.n_empty,
+            "refused" if self.constraints else "dissimilar": self.n_dissimilar,
             "starts": len(self.starts), "starts_exact": sum(start.exact for start in self.starts),
+            "starts_repaired": sum(start.repaired for start in self.starts),
             "starts_unusable": sum(bool(start.problem) for start in self.starts),
+            "starts_refused": len(self._refused()),
         }  # fmt: skip

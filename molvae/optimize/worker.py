@@ -1,6 +1,8 @@
-"""Run a user's function in a process of its own and pass lists of SMILES and scores over a socket, as JSON lines.
+"""Run a user's function or program in a process of its own and pass lists of SMILES and scores over a socket, as JSON
+lines.
 
-In: a file descriptor and ``module:function`` on the command line. Out: one JSON line per request on that descriptor.
+In: a file descriptor and ``module:function`` or ``cmd:PROGRAM ARGUMENTS`` on the command line. Out: one JSON line per
+request on that descriptor.
 
 `molvae.optimize.process` starts this file by its path. It imports nothing of the package, so that it starts fast and
 so that the user's module meets a clean interpreter.
@@ -16,8 +18,11 @@ import math
 import numbers
 import os
 import select
+import shlex
+import shutil
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import traceback
@@ -27,7 +32,13 @@ from typing import Any
 MAX_SCORE = 1e30
 """A larger absolute value is taken for a mistake, not for a score."""
 
+COMMAND = "cmd:"
+"""What the name of a program starts with."""
+
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
+_BLOCK = 65_536
+_BYTES_PER_LINE = 1024
+_STDERR_KEPT = 2000
 
 
 class NotScoresError(ValueError):
@@ -76,12 +87,110 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}{place}"
 
 
-def find_function(spec: str) -> Callable[[list[str]], Any]:
-    """Import ``module:function``, looking in the working directory first.
+class Command:
+    """A program that reads SMILES on stdin, one a line, and writes as many lines, a number each, and ends.
+
+    It is started anew for every batch, without a shell, in this process's group, so that both end together. A line that
+    is no number is a molecule without a score.
 
     Raises:
-        LookupError: when there is no such module or no such function in it, or it cannot be called.
+        LookupError: when there is no such program, or it may not be executed.
+
+    >>> Command("sed s/.*/0.5/")(["CCO", "CCN"])
+    [0.5, 0.5]
     """
+
+    def __init__(self, line: str) -> None:
+        try:
+            self.arguments = shlex.split(line)
+        except ValueError as error:
+            raise LookupError(f"The command {line!r} cannot be read: {error}.") from error
+        if not self.arguments:
+            raise LookupError("cmd: names no program.")
+        program = self.arguments[0]
+        if shutil.which(program) is None:
+            if os.path.isfile(program):
+                raise LookupError(f"{program} may not be executed (chmod +x {program}).")
+            raise LookupError(f"There is no program {program!r} here or on the PATH.")
+        self._errors = b""
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __call__(self, smiles: list[str]) -> list[float | None]:
+        """Run the program once.
+
+        Raises:
+            NotScoresError: when it fails, writes too much, or not a line for each molecule.
+        """
+        self._errors = b""
+        pipe = subprocess.PIPE
+        with subprocess.Popen(self.arguments, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+            self._process = process
+            threads = [threading.Thread(target=work, args=(process, smiles), daemon=True)
+                       for work in (self._feed, self._listen)]  # fmt: skip
+            for thread in threads:
+                thread.start()
+            written = self._read(process, _BLOCK + _BYTES_PER_LINE * len(smiles))
+            code = process.wait()
+            threads[1].join(1.0)
+            self._process = None
+        if code:
+            raise NotScoresError(f"{_how(code)}{self._last_line()}")
+        lines = written.decode(errors="replace").splitlines()
+        if len(lines) != len(smiles):
+            raise NotScoresError(f"wrote {len(lines)} lines for {len(smiles)} molecules{self._last_line()}")
+        return [_number(line) for line in lines]
+
+    def stop(self, *_: object) -> None:
+        """Wait for the program to end itself, then end: what SIGTERM does here; SIGKILL comes when it takes long."""
+        if self._process is not None:
+            self._process.wait()
+        os._exit(128 + signal.SIGTERM)
+
+    def _feed(self, process: subprocess.Popen[bytes], smiles: list[str]) -> None:
+        assert process.stdin is not None
+        with contextlib.suppress(OSError, ValueError), process.stdin:
+            process.stdin.write("".join(f"{one}\n" for one in smiles).encode())
+
+    def _listen(self, process: subprocess.Popen[bytes], _: list[str]) -> None:
+        assert process.stderr is not None
+        while block := os.read(process.stderr.fileno(), _BLOCK):
+            self._errors = (self._errors + block)[-_STDERR_KEPT:]
+
+    def _read(self, process: subprocess.Popen[bytes], most: int) -> bytes:
+        assert process.stdout is not None
+        written = b""
+        while block := os.read(process.stdout.fileno(), _BLOCK):
+            written += block
+            if len(written) > most:
+                process.kill()
+                raise NotScoresError(f"wrote more than {most} bytes")
+        return written
+
+    def _last_line(self) -> str:
+        lines = self._errors.decode(errors="replace").split("\n")
+        last = next((" ".join(line.split()) for line in reversed(lines) if line.strip()), "")
+        return f" ({last[:300]})" if last else ""
+
+
+def _how(code: int) -> str:
+    return f"ended with exit code {code}" if code > 0 else f"was killed by signal {-code} ({signal.strsignal(-code)})"
+
+
+def _number(line: str) -> float | None:
+    try:
+        return float(line)
+    except ValueError:
+        return None
+
+
+def find_function(spec: str) -> Callable[[list[str]], Any]:
+    """Import ``module:function``, looking in the working directory first; or make a `Command` of ``cmd:...``.
+
+    Raises:
+        LookupError: when there is no such module, function or program, or it cannot be called.
+    """
+    if spec.startswith(COMMAND):
+        return Command(spec.removeprefix(COMMAND))
     module_name, _, path = spec.partition(":")
     sys.path.insert(0, os.getcwd())
     try:
@@ -100,10 +209,17 @@ def find_function(spec: str) -> Callable[[list[str]], Any]:
     return function
 
 
-def _die_with_parent(channel: socket.socket) -> None:
-    """End this process and its children when the parent is gone, even while the user's function hangs."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
+def _die_with_parent(channel: socket.socket, *, alone: bool) -> None:
+    """End this process and its children when the parent is gone, even while the user's function hangs.
+
+    Args:
+        channel: closes when the parent is gone.
+        alone: let the kernel kill this process at once too, because a function may keep the thread below from running.
+            Not with a program: it has to be killed first, by that thread.
+    """
+    if alone:
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as handle:
         # When memory runs out the kernel should take this process, not the run.
         handle.write("1000")
@@ -155,6 +271,8 @@ def serve(channel: socket.socket, spec: str) -> None:
     except (Exception, SystemExit) as error:  # the oracle boundary: the user's module may raise anything on import
         send({"error": describe(error)})
         return
+    if isinstance(function, Command):
+        signal.signal(signal.SIGTERM, function.stop)
     send({"ready": True})
     with channel.makefile("r", encoding="utf-8") as lines:
         for line in lines:
@@ -165,7 +283,7 @@ def serve(channel: socket.socket, spec: str) -> None:
 if __name__ == "__main__":
     _channel = socket.socket(fileno=int(sys.argv[1]))
     _channel.set_inheritable(False)
-    _die_with_parent(_channel)
+    _die_with_parent(_channel, alone=not sys.argv[2].startswith(COMMAND))
     with contextlib.suppress(OSError):
         serve(_channel, sys.argv[2])
     _end_group()

@@ -27,6 +27,7 @@ CALLS = {
     "failed": "the oracle gave no score",
     "no_molecule": "a latent decoded to nothing",
     "dissimilar": "too unlike the start",
+    "refused": "a constraint of the goal was broken",
     "starts_unusable": "starts that the model cannot read",
 }
 
