@@ -45,6 +45,30 @@ KeepFailed = Annotated[
 PriorTemperature = Annotated[
     float, typer.Option("--prior-temperature", help="Scales latents; below 1 more ordinary molecules.")
 ]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        "--where", help='Properties asked for, such as "logp=2.5, qed>=0.8, tpsa=60..90".', show_default=False
+    ),
+]
+BestOf = Annotated[int, typer.Option("--best-of", help="Write k for each one wanted and keep the nearest (--where).")]
+Guidance = Annotated[
+    float, typer.Option("--guidance", help="Weigh the request more strongly than the model does (--where); 0 does not.")
+]
+Rounds = Annotated[
+    int | None,
+    typer.Option(
+        "--rounds", help="Times to read what was written and move its latent (--where); left out, what suits.",
+        show_default=False,
+    ),
+]  # fmt: skip
+WherePrior = Annotated[
+    str,
+    typer.Option("--where-prior", help="How latents know the request: conditional, heads, off, or auto for the best."),
+]
+WhereDecoder = Annotated[
+    bool, typer.Option("--where-decoder/--no-where-decoder", help="Whether the decoder is told the request.")
+]
 
 
 def command(
@@ -68,12 +92,19 @@ def command(
     batch_size: BatchSize = None,
     workers: Workers = None,
     spreadsheet: Spreadsheet = False,
+    where: Where = None,
+    best_of: BestOf = 1,
+    guidance: Guidance = 0.0,
+    rounds: Rounds = None,
+    where_prior: WherePrior = "auto",
+    where_decoder: WhereDecoder = True,
 ) -> None:
     """Generate new molecules.
 
     The table has the columns smiles, state, nats (-log p of what was written), the properties, and alerts. A .smi file
     has the SMILES only, an .sdf file draws each molecule. Empty strings and what RDKit refuses are drawn again and
-    counted.
+    counted. With --where, columns say what was asked of each molecule, what it has (by RDKit, or as the model predicts
+    it, with its standard deviation) and the error; the last lines say by which route and how well.
     """
     from molvae.cli.output import Destination
     from molvae.errors import ConfigError
@@ -91,9 +122,23 @@ def command(
     names = tuple(name for name in properties.split(",") if name and name != "none")
     wanted = Wanted(unique, frozenset(), names, alerts, keep_failed, prior_temperature)
     check_counts(number, batch_size, workers)
+    asked = _asked(where, where_prior, where_decoder, guidance, rounds, best_of)
     _run(
-        destination, model, device, number, options, _lean(wanted, not_in, bare), seed, batch_size, workers, spreadsheet
-    )
+        destination, model, device, number, options, _lean(wanted, not_in, bare), seed, batch_size, workers,
+        spreadsheet, asked,
+    )  # fmt: skip
+
+
+def _asked(where: str | None, *how: Any) -> Any:
+    """Return the requests and how they are put, None where nothing is asked for."""
+    from molvae.errors import ConfigError
+    from molvae.generate.conditional import Asking
+    from molvae.generate.requests import parse_where
+
+    asking = Asking(*how)
+    if where is None and asking != Asking():
+        raise ConfigError("Nothing is asked for with --where.", 'Add for instance --where "logp=2.5".')
+    return None if where is None else (parse_where(where), asking)
 
 
 def _lean(wanted: Any, not_in: str | None, bare: bool) -> Any:
@@ -109,9 +154,10 @@ def _lean(wanted: Any, not_in: str | None, bare: bool) -> Any:
 
 def _run(
     destination: Any, model: str | None, device: str, number: int, options: Any, wanted: Any, seed: int,
-    batch_size: int | None, workers: int | None, spreadsheet: bool,
+    batch_size: int | None, workers: int | None, spreadsheet: bool, asked: Any = None,
 ) -> None:  # fmt: skip
     from molvae.cli.progress import progress_bar
+    from molvae.generate.conditional import sample_where
     from molvae.generate.molecules import sample
     from molvae.generate.wanted import shortfall
     from molvae.nn.checkpoint import load_model
@@ -119,13 +165,34 @@ def _run(
     loaded = load_model(model, device)
     with progress_bar("Sampling", number) as update, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        table = sample(
-            loaded, number, options, wanted, seed=seed, batch_size=batch_size, workers=workers, progress=update
-        )
+        common: Any = {"seed": seed, "batch_size": batch_size, "workers": workers, "progress": update}
+        if asked is None:
+            table = sample(loaded, number, options, wanted, **common)
+        else:
+            requests, asking = asked
+            table = sample_where(loaded, number, requests, asking, options, wanted, **common)
     destination.table(table, spreadsheet=spreadsheet)
     counts = table.attrs["counts"]
     parts = [f"{count:,} {name.replace('_', '-')}" for name, count in counts.items() if name != "drawn" and count]
     destination.say(f"drawn {counts['drawn']:,}: {', '.join(parts) or 'nothing'}")
     if not table.attrs["complete"]:
         destination.say(f"warning: {shortfall(len(table), number, counts)}")
+    for line in _asked_lines(table):
+        destination.say(line)
     destination.finish(len(table))
+
+
+def _asked_lines(table: Any) -> list[str]:
+    """Return what is to be said about a request, no line without one."""
+    if "where" not in table.attrs:
+        return []
+    k = int(table["best_of"].iloc[0]) if len(table) else 1
+    lines = [f"warning: {text}" for text in table.attrs["warnings"]]
+    lines += [table.attrs["route"], f"strings written for each molecule: {table.attrs['written']:.2f}"]
+    for column in (name for name in table.columns if name.endswith("_error")):
+        name = column.removesuffix("_error")
+        errors = table[column].dropna()
+        by = "the model's own prediction" if f"{name}_predicted" in table else "RDKit"
+        said = f"mean |error| {errors.abs().mean():.3g}, median {errors.abs().median():.3g}" if len(errors) else "-"
+        lines.append(f"{name}: {said} (by {by}; k = {k}, n = {len(errors):,})")
+    return [f"asked for: {table.attrs['where']}", *lines]

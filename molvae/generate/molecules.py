@@ -164,7 +164,7 @@ def sample(
             _round(source, collector, write, workers, progress)
     if collector.missing:
         warnings.warn(shortfall(len(collector.rows), n, asdict(collector.counts)), stacklevel=2)
-    table = _table(collector, tuple(wanted.properties))
+    table = make_table(collector, tuple(wanted.properties))
     table.attrs["prefiltered"] = {} if screen is None else dict(screen.counts)
     return table
 
@@ -185,7 +185,8 @@ def _round(
             progress(len(collector.rows))
 
 
-def _table(collector: Collector, names: tuple[str, ...]) -> pd.DataFrame:
+def make_table(collector: Collector, names: tuple[str, ...]) -> pd.DataFrame:
+    """Return the rows of ``collector`` with the properties ``names``, as `sample` describes them."""
     molecules = [molecule for molecule, _ in collector.rows]
     blank = (float("nan"),) * len(names)
     table = pd.DataFrame(
