@@ -18,9 +18,19 @@ from molvae.config import Config, ModelConfig
 from molvae.data.dataset import PropertyInfo
 from molvae.data.vocabulary import Vocabulary
 from molvae.errors import InputError, ModelFileError, UnknownNameError
+from molvae.generate.conditional import Asking, sample_where
 from molvae.generate.impute import COMPUTED, GIVEN, MISSING, PREDICTED, impute
 from molvae.generate.labelled import label, read_labels
-from molvae.generate.predict import FITTED, FITTED_FILE, Predictor, fitted_heads, predictable, write_heads
+from molvae.generate.predict import (
+    FITTED,
+    FITTED_FILE,
+    Predictor,
+    fitted_heads,
+    join_fitted,
+    predictable,
+    write_heads,
+)
+from molvae.generate.requests import parse_where
 from molvae.nn.checkpoint import LoadedModel, load_model, save_model
 from molvae.nn.gaussian_process import GaussianProcess, _Bound, covariance, fit_process
 from molvae.nn.model import SequenceVAE
@@ -285,3 +295,27 @@ def test_a_search_takes_a_fitted_head_for_its_oracle(loaded: LoadedModel, tmp_pa
     assert "of the 2 best" in plain.caution(["CCO", "CCN"])
     with pytest.raises(UnknownNameError, match="Ki"):
         find_oracle("head:Ki:sure", loaded=taught.loaded)
+
+
+def test_requests_see_fitted_heads_beside_the_trained_ones(loaded: LoadedModel, tmp_path: Path) -> None:
+    values = [one.count("N") + 0.1 * one.count("O") for one in CHAINS]
+    save_model(tmp_path / "model", loaded.model, loaded.vocabulary, loaded.config, loaded.facts)
+    taught = MolVAE(load_model(tmp_path / "model", "cpu")).fit_head(CHAINS, values, "pIC50", tmp_path / "taught").loaded
+    joined = join_fitted(taught)
+    assert taught.model.predict_names == ["logp"]
+    assert joined.model.predict_names == ["logp", "pIC50"]
+    assert join_fitted(loaded) is loaded
+    z = torch.randn(5, 4, requires_grad=True)
+    mean, log_std = joined.model.heads(z)
+    said = Predictor(taught, ["pIC50"])(z.detach().numpy())["pIC50"]
+    info = joined.model.property_info[-1]
+    np.testing.assert_allclose(mean[:, 1].detach() * info.std + info.mean, said.mean, rtol=1e-5)
+    np.testing.assert_allclose(log_std[:, 1].detach().exp() * info.std, said.std, rtol=1e-5)
+    torch.testing.assert_close(mean[:, 0], taught.model.heads(z)[0][:, 0])
+    (slope,) = torch.autograd.grad(mean[:, 1].sum(), z)
+    assert slope.abs().sum() > 0
+    table = sample_where(joined, 4, parse_where("pIC50>=2"), Asking(rounds=1), seed=1, workers=1)
+    assert {"pIC50_requested", "pIC50_predicted", "pIC50_std", "pIC50_error"} <= set(table.columns)
+    assert (table["pIC50_requested"] >= 2).all()
+    with pytest.raises(UnknownNameError, match="Ki"):
+        sample_where(taught, 4, parse_where("Ki>=2"))

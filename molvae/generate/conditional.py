@@ -26,6 +26,7 @@ from molvae.generate.chemistry import Item, Molecule, Write, check_counts, write
 from molvae.generate.guidance import sample_guided
 from molvae.generate.latents import encode_smiles
 from molvae.generate.molecules import BLOCK, GIVE_UP, as_items, make_table, resolve_options, spare_threads
+from molvae.generate.predict import join_fitted
 from molvae.generate.refine import MET, away, move, resample
 from molvae.generate.request_report import Reader, add_columns
 from molvae.generate.request_values import draw_values, property_rows
@@ -269,6 +270,7 @@ def sample_where(
         InputError: when ``n`` is negative, or the batch size or the number of workers below 1.
     """
     check_counts(n=n, batch_size=batch_size, workers=workers)
+    loaded = join_fitted(loaded)
     plan = make_plan(loaded, requests, asking)
     asked = tuple(request.name for request in plan.requests if request.name in PROPERTIES)
     wanted = replace(wanted, properties=tuple(dict.fromkeys((*wanted.properties, *asked))))

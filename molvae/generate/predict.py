@@ -5,6 +5,7 @@ In: a model and latents (N, D). Out: mean and standard deviation (N,) in the pro
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
 
+from molvae.data.dataset import PropertyInfo
 from molvae.errors import ModelFileError, UnknownNameError
 from molvae.files import new_directory
 from molvae.generate.labelled import Labelled
@@ -87,6 +89,21 @@ def fitted_heads(loaded: LoadedModel) -> dict[str, GaussianProcess]:
             ) from error
         heads[name] = head
     return heads
+
+
+def join_fitted(loaded: LoadedModel) -> LoadedModel:
+    """Return ``loaded`` with its fitted heads beside the trained ones, as if it had been trained with them all.
+
+    A property that was trained keeps its trained head.
+    """
+    pairs = []
+    for name, head in fitted_heads(loaded).items():
+        if name not in {info.name for info in loaded.model.property_info}:
+            noted = loaded.facts[FITTED][name]
+            low, high, count = noted["minimum"], noted["maximum"], noted["n"]
+            info = PropertyInfo(name, noted["mean"], noted["std"], low, high, count)
+            pairs.append((info, head.to(loaded.model.device)))
+    return dataclasses.replace(loaded, model=loaded.model.with_heads(pairs)) if pairs else loaded
 
 
 class Predictor:

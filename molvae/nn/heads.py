@@ -5,8 +5,13 @@ In: z (B, D). Out: mean and log standard deviation (B, P) of the standardised pr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
+
+from molvae.data.dataset import PropertyInfo
+from molvae.nn.gaussian_process import GaussianProcess
 
 
 class PropertyHeads(nn.Module):
@@ -25,3 +30,28 @@ class PropertyHeads(nn.Module):
             return empty, empty
         mean, log_std = self.network(z).float().chunk(2, dim=1)
         return mean, log_std.clamp(-5.0, 3.0)
+
+
+class JoinedHeads(nn.Module):
+    """Trained heads and, behind them, heads fitted to measurements: one answer for all, standardised.
+
+    Args:
+        trained: heads of P properties.
+        fitted: Q processes, each with the mean and deviation by which its property is standardised.
+    """
+
+    def __init__(self, trained: nn.Module, fitted: Sequence[tuple[PropertyInfo, GaussianProcess]]) -> None:
+        super().__init__()
+        self.trained = trained
+        self.info = [info for info, _ in fitted]
+        self.fitted = nn.ModuleList([process for _, process in fitted])
+
+    def forward(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return mean and log_std, each (B, P + Q), for ``z`` (B, D)."""
+        mean, log_std = self.trained(z)
+        means, log_stds = [mean], [log_std]
+        for info, process in zip(self.info, self.fitted, strict=True):
+            centre, deviation = process(z)
+            means.append(((centre - info.mean) / info.std)[:, None].to(mean))
+            log_stds.append((deviation / info.std).log()[:, None].to(mean))
+        return torch.cat(means, dim=1), torch.cat(log_stds, dim=1)

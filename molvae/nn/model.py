@@ -5,6 +5,7 @@ In: a `ModelConfig`, the vocabulary's size and the properties. Out: `SequenceVAE
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -17,7 +18,8 @@ from molvae.errors import UnknownNameError
 from molvae.nn.decoder import Decoder
 from molvae.nn.distributions import DiagonalNormal
 from molvae.nn.encoder import Encoder
-from molvae.nn.heads import PropertyHeads
+from molvae.nn.gaussian_process import GaussianProcess
+from molvae.nn.heads import JoinedHeads, PropertyHeads
 from molvae.nn.priors import Prior, StandardNormal
 
 
@@ -57,6 +59,19 @@ class SequenceVAE(nn.Module):
     def latent(self) -> int:
         """D."""
         return self.config.latent
+
+    def with_heads(self, fitted: Sequence[tuple[PropertyInfo, GaussianProcess]]) -> SequenceVAE:
+        """Return a view of this model, same weights, that also predicts what the ``fitted`` processes do."""
+        view = copy.copy(self)
+        # A module's copy shares the table of its parts; the view gets one of its own.
+        view._modules = dict(self._modules)
+        view.property_info = (*self.property_info, *(info for info, _ in fitted))
+        view.scaler = Scaler(view.property_info)
+        view.predict_names = [*self.predict_names, *(info.name for info, _ in fitted)]
+        names = [info.name for info in view.property_info]
+        view._predict_columns = [_column(name, names) for name in view.predict_names]
+        view.add_module("heads", JoinedHeads(self.heads, fitted))
+        return view
 
     def encode(self, tokens: torch.Tensor, lengths: torch.Tensor) -> DiagonalNormal:
         """Return q(z|x) over (B, D) for ``tokens`` (B, T) int64 with BOS and EOS and their ``lengths`` (B,)."""
