@@ -24,6 +24,7 @@ from molvae.benchmark.card import HeldOut, card_table, choose_temperature, measu
 from molvae.data.table import read_smiles
 from molvae.errors import MolvaeError
 from molvae.files import write_text
+from molvae.generate.anomaly import MEASURED, SAMPLES, USUAL, read_reference
 from molvae.generate.known import load_known
 from molvae.nn.checkpoint import LoadedModel, load_model, save_model
 
@@ -105,7 +106,8 @@ def main() -> None:
     figures = measure_card(loaded, training, found, given.n, given.seed, say) | {"fcd_by_temperature": choices}
     figures = {k: {t: round(f, 3) for t, f in v.items()} if isinstance(v, dict) else round(v, 5)
                for k, v in figures.items()}  # fmt: skip
-    facts = {**loaded.facts, "figures": figures}
+    usual = read_reference(loaded, found.asked[:MEASURED]).facts()
+    facts = {**loaded.facts, "figures": figures, USUAL: {"samples": SAMPLES, **usual}}
     card = given.text.read_text("utf-8").format(
         name=given.output.name, latent=source.model.latent, layers=source.config.model.decoder_layers,
         parameters=sum(parameter.numel() for parameter in source.model.parameters()),

@@ -264,7 +264,8 @@ def test_the_verbs(loaded: LoadedModel, tmp_path: Path, capsys: Any) -> None:
 
 def test_a_new_prior_keeps_the_heads(loaded: LoadedModel, tmp_path: Path) -> None:
     values = [one.count("N") + 0.1 * one.count("O") for one in CHAINS]
-    save_model(tmp_path / "model", loaded.model, loaded.vocabulary, loaded.config, loaded.facts, card="# m\n")
+    facts = {**loaded.facts, "usual": {"samples": 16}, "figures": {"exact": 1.0}, "steps": 3}
+    save_model(tmp_path / "model", loaded.model, loaded.vocabulary, loaded.config, facts, card="# m\n")
     model = MolVAE.from_pretrained(tmp_path / "model", "cpu")
     taught = model.fit_head(CHAINS, values, "pIC50", tmp_path / "taught")
     before = taught.impute(["CCO", "C["], "pIC50")
@@ -275,7 +276,10 @@ def test_a_new_prior_keeps_the_heads(loaded: LoadedModel, tmp_path: Path) -> Non
     assert main([*args, "--properties", "logp", "--workers", "1"]) == 0
     args = ["fit-prior", str(tmp_path / "data"), "-m", str(tmp_path / "taught"), "-o", str(tmp_path / "both")]
     assert main([*args, "--prior", "normal", "--device", "cpu"]) == 0
-    after = MolVAE.from_pretrained(tmp_path / "both", "cpu").impute(["CCO", "C["], "pIC50")
+    both = MolVAE.from_pretrained(tmp_path / "both", "cpu")
+    # What hangs on the prior goes with it, the rest stays.
+    assert {"usual", "figures", "steps"} & both.loaded.facts.keys() == {"steps"}
+    after = both.impute(["CCO", "C["], "pIC50")
     pd.testing.assert_frame_equal(before, after)
     with pytest.raises(InputError, match="needs 30"):
         model.fit_head(CHAINS[:5], values[:5], "pIC50", tmp_path / "none")

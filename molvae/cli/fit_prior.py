@@ -30,6 +30,9 @@ HEADING = "## Prior"
 CARRIED = ("metrics.jsonl", "held_out.smi", "fitted_heads.safetensors")
 """Files of the source model that stay true whatever its prior is."""
 
+PRIOR_FACTS = ("figures", "usual")
+"""Facts that hang on the prior: measured figures, and the nats that scores are compared with."""
+
 
 def command(
     dataset: DatasetDirectory,
@@ -108,7 +111,7 @@ def _write(source: LoadedModel, fit: PriorFit, output: Path, origin: str) -> Non
     model = source.model
     model.prior = fit.prior
     config = source.config.model_copy(update={"prior": fit.settings})
-    kept = {name: value for name, value in source.facts.items() if name != "figures"}
+    kept = {name: value for name, value in source.facts.items() if name not in PRIOR_FACTS}
     facts = {**kept, **fit.facts(), "prior_of": source.directory.name}
     card = source.directory / "README.md"
     text = card.read_text("utf-8").partition(HEADING)[0].rstrip() if card.exists() else f"# {output.name}"
