@@ -11,7 +11,7 @@ from typing import Literal
 
 from molvae.errors import UnknownNameError
 from molvae.nn.distributions import DiagonalNormal, PointMass, Posterior
-from molvae.objectives.adversarial import LOGISTIC, Adversary
+from molvae.objectives.adversarial import WASSERSTEIN, Adversary
 from molvae.objectives.aggregates import Aggregate, mmd
 from molvae.objectives.bounds import Bound, importance_bound, mean_bound
 from molvae.objectives.divergences import Divergence, analytic_kl, sampled_kl, zero
@@ -59,7 +59,7 @@ PRESETS: dict[str, Row] = {
     "cvae": Row(as_normal, analytic_kl, mean_bound, beta=0.1, schedule="warmup", needs=("condition_on",)),
     "iwae": Row(as_normal, sampled_kl, importance_bound, beta=1.0, schedule="warmup", samples=8),
     "wae": Row(as_point, zero, mean_bound, beta=0.0, schedule="constant", aggregate=mmd, match_weight=100.0),
-    "aae": Row(as_point, zero, mean_bound, beta=0.0, schedule="constant", adversary=LOGISTIC, match_weight=30.0),
+    "aae": Row(as_point, zero, mean_bound, beta=0.0, schedule="constant", adversary=WASSERSTEIN, match_weight=10.0),
     "flow_prior": Row(as_normal, sampled_kl, mean_bound, beta=0.1, schedule="warmup", prior="flow"),
     "ss_vae": Row(
         as_normal, analytic_kl, mean_bound, beta=0.1, schedule="warmup", head_weight=10.0, needs=("predict",)
