@@ -214,11 +214,11 @@ def test_mmd_is_the_sum_over_pairs() -> None:
 @pytest.mark.parametrize("name", ["wae", "aae"])
 def test_matching_draws_codes_to_the_prior(name: str, model: SequenceVAE) -> None:
     torch.manual_seed(0)
-    parts = made(name, model, critic_hidden=16, critic_lr=1e-2).parts
+    parts = made(name, model, critic_hidden=64, critic_lr=3e-3).parts
     assert parts is not None
     z = torch.nn.Parameter(0.3 * torch.randn(64, 4) + 3)
-    optimizer, generator = torch.optim.Adam([z], lr=0.05), torch.Generator().manual_seed(0)
-    for _ in range(300):
+    optimizer, generator = torch.optim.Adam([z], lr=0.02), torch.Generator().manual_seed(0)
+    for _ in range(400):
         match, critic = parts.match(1 * z, generator)
         optimizer.zero_grad()
         match.backward()
