@@ -8,11 +8,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from toy_space import SIZE, ToySpace, fluorines
+from toy_space import QUICK, SIZE, ToySpace, fluorines
 
+from molvae.chem.rejected import Rejected
+from molvae.chem.standardize import standardize
 from molvae.errors import UnknownNameError
 from molvae.optimize.method import Proposal, Starts
-from molvae.optimize.registry import METHODS, find_method
+from molvae.optimize.registry import METHODS, find_method, make_method
 
 SPACE = ToySpace()
 SMILES = ("CCCCC", "CCCCN", "CCCNC")
@@ -24,25 +26,33 @@ def starts(scores: list[float]) -> Starts:
     return Starts(SMILES[: len(scores)], codes.mean, codes.std, np.array(scores))
 
 
+def molecules(proposal: Proposal) -> list[str]:
+    """Return what a proposal stands for, as a search does."""
+    if proposal.smiles is None:
+        return SPACE.decode(proposal.latents)
+    return ["" if isinstance(one, Rejected) else one.smiles for one in map(standardize, proposal.smiles)]
+
+
 def course(
     name: str, scorer: Callable[[list[str]], list[float]], rounds: int, n: int | None = None, seed: int = 0,
     n_starts: int = 3,
 ) -> tuple[list[Proposal], list[NDArray[np.float64]]]:  # fmt: skip
     """Return the proposals and scores of a search."""
     begin = starts(scorer(list(SMILES[:n_starts])))
-    method = METHODS[name](SPACE, begin, np.random.default_rng(seed))
+    method = make_method(name, SPACE, begin, np.random.default_rng(seed), QUICK.get(name, ""))
     proposals, told = [], []
     known = set(begin.smiles)
     for _ in range(rounds):
         wanted = method.batch if n is None else n
         proposal = method.ask(wanted)
-        assert proposal.latents.shape == (wanted, SIZE)
+        assert len(proposal) == len(proposal.parents) == wanted
         assert proposal.starts.shape == (wanted,)
-        assert len(proposal.parents) == wanted
         assert np.isfinite(proposal.latents).all()
+        assert proposal.latents.shape == (wanted, SIZE if proposal.smiles is None else 0)
+        assert proposal.smiles is None or len(proposal.smiles) == wanted
         assert set(proposal.starts.tolist()) <= set(range(n_starts))
         assert set(proposal.parents) <= known
-        smiles = SPACE.decode(proposal.latents)
+        smiles = molecules(proposal)
         scores = np.array([value if one else math.nan for one, value in zip(smiles, scorer(smiles), strict=True)])
         known |= set(smiles)
         method.tell(proposal, smiles, scores)
@@ -60,8 +70,9 @@ def test_ask_gives_what_is_asked_for(name: str, n: int | None, n_starts: int) ->
 def test_the_same_seed_gives_the_same_course_and_leaves_global_chance_alone(name: str) -> None:
     before = np.random.get_state()[1].copy()  # type: ignore[union-attr]
     first, second, other = (course(name, fluorines, 10, seed=seed)[0] for seed in (5, 5, 6))
+    assert [molecules(one) for one in first] == [molecules(one) for one in second]
     assert all(np.array_equal(a.latents, b.latents) for a, b in zip(first, second, strict=True))
-    assert not np.array_equal(first[0].latents, other[0].latents)
+    assert [molecules(one) for one in first] != [molecules(one) for one in other]
     assert np.array_equal(before, np.random.get_state()[1])
 
 

@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from toy_space import ToySpace, fluorines
+from toy_space import QUICK, ToySpace, fluorines
 
 from molvae.cli.main import main
 from molvae.config import Config, ModelConfig
-from molvae.data.vocabulary import EOS, Vocabulary
+from molvae.data.vocabulary import BOS, EOS, Vocabulary
 from molvae.errors import BusyError, ConfigError, InputError, MolvaeError, OracleError, OutputError, UnknownNameError
 from molvae.files import directory_lock
 from molvae.nn.checkpoint import load_model, save_model
@@ -40,7 +40,7 @@ def go(
     function: Function = fluorines, directory: Path | None = None, starts: tuple[str, ...] = STARTS,
     resume: bool = False, **settings: Any,
 ) -> Result:  # fmt: skip
-    chosen = Settings(**{"budget": 60, "seed": 3, **settings})
+    chosen = Settings(**{"budget": 60, "seed": 3, "options": QUICK.get(settings.get("method", ""), ""), **settings})
     return search(SPACE, FunctionOracle(function, "test"), starts, chosen, directory, resume=resume)
 
 
@@ -169,6 +169,18 @@ def test_a_finished_run_goes_on_with_a_larger_budget(method: str, tmp_path: Path
     go(directory=tmp_path / "run", method=method, budget=25)
     longer = go(directory=tmp_path / "run", method=method, budget=60, resume=True)
     pd.testing.assert_frame_equal(longer.molecules, go(method=method).molecules)
+
+
+def test_a_run_from_before_there_were_options_goes_on_and_other_options_are_refused(tmp_path: Path) -> None:
+    go(directory=tmp_path / "run", budget=25)
+    path = tmp_path / "run/run.json"
+    facts = json.loads(path.read_text())
+    assert facts["settings"].pop("options") == ""
+    path.write_text(json.dumps(facts))
+    assert go(directory=tmp_path / "run", budget=30, resume=True).n_calls == 30
+    go(directory=tmp_path / "hybrid", budget=25, method="hybrid")
+    with pytest.raises(ConfigError, match="options"):
+        go(directory=tmp_path / "hybrid", budget=25, method="hybrid", options="batch=9", resume=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -311,6 +323,19 @@ def test_the_codes_of_a_model_are_its_posterior(model: Path) -> None:
     many = space.encode(["CCO", *["CCCCCCCC"] * 300])
     assert np.allclose(many.mean[0], codes.mean[0], atol=1e-5)
     assert len(space.decode(np.zeros((300, 4)))) == 300
+
+
+def test_nats_are_the_decoders_own(model: Path) -> None:
+    loaded = load_model(model, "cpu")
+    smiles = ["CCO", "C(", "", "CCCCCCCN"]
+    cost = ModelSpace(loaded).nats(smiles)
+    assert np.isnan(cost).tolist() == [False, True, True, False]
+    assert (cost[[0, 3]] > 0).all()
+    assert cost[0] == pytest.approx(ModelSpace(loaded).nats(["CCO"])[0], abs=1e-5)
+    tokens = torch.tensor([[BOS, *(loaded.vocabulary.encode(["[C]", "[C]", "[O]"]) or ()), EOS]])
+    z = loaded.model.encode(tokens, torch.tensor([5])).mean
+    total = -loaded.model.decoder.token_log_prob(tokens, z, loaded.model.unconditioned(1)).sum().item()
+    assert cost[0] == pytest.approx(total / 4, abs=1e-5)
 
 
 def cli(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:

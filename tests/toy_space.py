@@ -17,6 +17,9 @@ PIECES = ("C", "N", "CC", "C(F)", "C(=O)", "C(O)")
 SIZE = 4
 NOTHING = -6.0
 
+QUICK = {"hybrid": "batch=8,ranked=2,generations=2,known=50", "tanimoto-bo": "batch=8,ranked=2,known=50"}
+"""Settings under which the methods that look at many molecules look at few, so that tests are quick."""
+
 
 def _canonical(choice: Sequence[int]) -> str:
     molecule = standardize("C" + "".join(PIECES[index] for index in choice))

@@ -110,6 +110,8 @@ def check_directory(directory: Path, identity: dict[str, Any], resume: bool) -> 
         before: dict[str, Any] = json.loads((directory / RUN).read_text("utf-8"))["settings"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{directory / RUN} cannot be read: {error}.", "Start anew in another directory.") from error
+    # Runs of before methods had settings do not say that theirs had none.
+    before.setdefault("options", "")
     for name, value in identity.items():
         if before.get(name) != value and not (name == "budget" and value >= before.get(name, 0)):
             was = "other molecules" if name == "starts" else f"{name} = {before.get(name)}"
@@ -123,7 +125,7 @@ def optimize(
     loaded: LoadedModel, oracle: str | Callable[[list[str]], Sequence[float]] | Oracle, starts: Sequence[str] = (),
     method: str = "cmaes", budget: int = 500, seed: int = 0, directory: Path | None = None,
     progress: ProgressCallback | None = None, *, minimize: bool = False, min_similarity: float = 0.0,
-    timeout: float = 300.0, resume: bool = False,
+    timeout: float = 300.0, resume: bool = False, options: str = "",
 ) -> Result:  # fmt: skip
     """Search a model's latent space for molecules that score well.
 
@@ -142,6 +144,7 @@ def optimize(
             that has less is not scored.
         timeout: seconds a batch may take, for ``module:function``.
         resume: continue the run in ``directory``; only the budget may have grown.
+        options: the method's own settings, ``name=value`` separated by commas; see `molvae.optimize.options`.
 
     Returns:
         The tables. On Ctrl-C or SIGTERM they hold what was found until then, and ``stopped`` names the signal.
@@ -152,7 +155,7 @@ def optimize(
         OutputError: when ``directory`` holds something already, or nothing to resume, or cannot be written.
         OracleError: when the oracle mostly fails; what was found is written first.
     """
-    settings = Settings(method, budget, seed, minimize, min_similarity)
+    settings = Settings(method, budget, seed, minimize, min_similarity, options)
     manifest = loaded.directory / "manifest.json"
     model = sha256_file(manifest) if manifest.is_file() else ""
     with ExitStack() as stack:

@@ -142,6 +142,26 @@ class ModelSpace:
         return [codes.noise.take(np.array([row])) if why is None else None for row, why in enumerate(codes.rejected)]
 
     @torch.inference_mode()
+    def nats(self, smiles: Sequence[str]) -> NDArray[np.float64]:
+        """Return what N molecules cost the decoder at their own codes, (N,) nats per token; NaN for one it cannot read.
+
+        A molecule unlike the training data is dear even where the encoder puts it.
+        """
+        reader = Read(self._loaded.vocabulary)
+        results = [(row, reader(one)) for row, one in enumerate(smiles) if one]
+        read = {row: result for row, result in results if isinstance(result, Readable)}
+        rows, cost = list(read), np.full(len(smiles), np.nan)
+        for start in range(0, len(rows), _CHUNK):
+            part = rows[start : start + _CHUNK]
+            sequences: list[NDArray[np.integer]] = [np.array(read[row].token_ids, dtype=np.int64) for row in part]
+            batch = collate(sequences).to(self._loaded.model.device)
+            mean = self._loaded.model.encode(batch.tokens, batch.lengths).mean
+            blank = self._loaded.model.unconditioned(len(part))
+            total = -self._loaded.model.decoder.token_log_prob(batch.tokens, mean, blank).sum(1).double().cpu().numpy()
+            cost[part] = total / np.array([len(one) + 1 for one in sequences])
+        return cost
+
+    @torch.inference_mode()
     def sample(self, n: int, generator: np.random.Generator) -> NDArray[np.float64]:
         """Draw (n, D) points from the model's prior."""
         device = self._loaded.model.device

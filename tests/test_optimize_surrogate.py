@@ -1,0 +1,181 @@
+"""The surrogate learns, the bandit shifts, parents are drawn from the top, gates refuse."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from rdkit import Chem
+from toy_space import ToySpace
+
+from molvae.optimize.bandit import Bandit
+from molvae.optimize.families import Turns
+from molvae.optimize.features import DESCRIPTORS, describe, featurize, similarity
+from molvae.optimize.gate import GATES, make_gate
+from molvae.optimize.gaussian import cholesky, evidence, solve
+from molvae.optimize.method import Starts
+from molvae.optimize.population import Member, Population, draw_parents
+from molvae.optimize.surrogate import MIXED, MORGAN_ONLY, GaussianProcess
+
+CHAINS = ["C" * n + tail for n in range(1, 9) for tail in ("O", "N", "C(=O)O", "c1ccccc1", "F")]
+MOLS = [Chem.MolFromSmiles(one) for one in CHAINS]
+
+
+def atoms(mols: Sequence[Chem.Mol]) -> NDArray[np.float64]:
+    return np.array([float(mol.GetNumAtoms()) for mol in mols])
+
+
+def test_features_are_what_rdkit_says() -> None:
+    features = featurize(MOLS[:3])
+    assert features.morgan.shape == features.pairs.shape
+    assert set(np.unique(features.morgan)) == {0.0, 1.0}
+    assert (similarity(features.morgan, features.morgan).diagonal() == 1).all()
+    facts = dict(zip(DESCRIPTORS, describe(Chem.MolFromSmiles("C[NH+](C)CCCl")), strict=True))
+    assert (facts["n_C"], facts["n_Cl"], facts["n_H"], facts["charge"], facts["n_atoms"]) == (4, 1, 11, 1, 6)
+
+
+@pytest.mark.parametrize("kernels", [MIXED, MORGAN_ONLY])
+def test_the_mean_goes_through_what_is_known_and_doubt_grows_away_from_it(kernels: tuple) -> None:  # type: ignore[type-arg]
+    process = GaussianProcess(kernels)
+    process.add(featurize(MOLS[::2]))
+    process.fit(atoms(MOLS[::2]))
+    mean, near = process.predict(featurize(MOLS[::2]))
+    spread = atoms(MOLS).std()
+    assert abs(mean - atoms(MOLS[::2])).max() < 0.5 * spread
+    _, far = process.predict(featurize([Chem.MolFromSmiles("FC(Br)(Cl)S(=O)(=O)P")]))
+    assert far[0] > 2 * near.mean()
+    guess = process.predict(featurize(MOLS[1::2]))[0]
+    assert np.corrcoef(guess, atoms(MOLS[1::2]))[0, 1] > 0.7
+
+
+def test_molecules_added_piece_by_piece_or_dropped_make_no_difference() -> None:
+    whole, parts = GaussianProcess(), GaussianProcess()
+    whole.add(featurize(MOLS[:30]))
+    for start in (0, 7, 20):
+        parts.add(featurize(MOLS[start : {0: 7, 7: 20, 20: 40}[start]]))
+    parts.keep(np.arange(30))
+    values = atoms(MOLS[:30])
+    for process in (whole, parts):
+        process.fit(values)
+    assert len(parts) == 30
+    asked = featurize(MOLS[30:])
+    assert np.allclose(whole.predict(asked), parts.predict(asked), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("values", [[1.0, 1.0], [np.nan, 1.0], [1e300, -1e300]])
+def test_nothing_to_learn_leaves_it_unready(values: list[float]) -> None:
+    process = GaussianProcess()
+    process.add(featurize(MOLS[:2]))
+    with np.errstate(over="ignore", invalid="ignore"):
+        process.fit(np.array(values))
+    assert not process.ready
+    with pytest.raises(ValueError, match="two different"):
+        process.predict(featurize(MOLS[:1]))
+
+
+def test_the_algebra() -> None:
+    chance = np.random.default_rng(0)
+    root = chance.standard_normal((20, 20))
+    gram = root @ root.T / 20 + 0.1 * np.eye(20)
+    lower = cholesky(gram, 0.01)
+    assert np.allclose(lower @ lower.T, gram + 0.01 * np.eye(20))
+    right = chance.standard_normal((20, 3))
+    assert np.allclose(lower @ solve(lower, right), right)
+    assert np.allclose(lower.T @ solve(lower, right, transpose=True), right)
+    assert np.isfinite(cholesky(np.ones((5, 5)), 0.0)).all()
+    drawn = lower @ chance.standard_normal(20)
+    assert evidence(gram, 0.01, drawn) > evidence(np.eye(20), 0.01, drawn)
+
+
+def test_the_bandit_prefers_what_pays_and_forgets() -> None:
+    bandit = Bandit(["a", "b", "c"])
+    for _ in range(20):
+        bandit.learn({"a": (10, 5), "b": (10, 0), "c": (10, 1)})
+    shares = bandit.shares()
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares["a"] > 0.5 > shares["c"] > shares["b"] > 0.05
+    for _ in range(200):
+        bandit.learn({"a": (10, 0), "b": (10, 5)})
+    assert bandit.shares()["b"] > 0.5
+    dealt = bandit.deal(100, np.random.default_rng(0))
+    assert sum(dealt.values()) == 100
+    assert dealt["b"] > dealt["a"]
+
+
+def test_a_bandit_that_may_not_learn_keeps_even_shares() -> None:
+    bandit = Bandit(["a", "b"], learn=False)
+    bandit.learn({"a": (10, 10)})
+    assert bandit.shares() == {"a": 0.5, "b": 0.5}
+
+
+def member(smiles: str, score: float, start: int = 0) -> Member:
+    return Member(smiles, Chem.MolFromSmiles(smiles), smiles, start, score)
+
+
+def test_the_best_come_first_each_once_and_failures_last() -> None:
+    population = Population(3)
+    for smiles, score in (("C", 1.0), ("CC", np.nan), ("CCC", 3.0), ("CCCC", 2.0), ("C", 9.0)):
+        population.add(member(smiles, score))
+    assert [one.smiles for one in population.best()] == ["CCC", "CCCC", "C"]
+    assert len(population) == 4
+    assert population.best(start=1) == []
+
+
+def test_a_scaffold_has_only_so_many_places() -> None:
+    population = Population(10, per_scaffold=2)
+    for n in range(6):
+        population.add(member("C" * (n + 1) + "c1ccccc1", float(n)))
+        population.add(member("C" * (n + 1), -float(n)))
+    best = [one.smiles for one in population.best()]
+    assert sum("c1" in one for one in best) == 2
+    assert best[0] == "CCCCCCc1ccccc1"
+    assert len(best) == 8
+
+
+def test_parents_come_from_the_top() -> None:
+    ranked = [member("C" * (n + 1), -float(n)) for n in range(50)]
+    counts = Counter(one.smiles for one in draw_parents(ranked, 3000, np.random.default_rng(0)))
+    assert counts["C"] > 5 * counts["C" * 10] > 0
+    assert len(counts) == 50
+
+
+def test_turns_are_even_and_drawn_starts_share_them() -> None:
+    codes = ToySpace().encode(["CCCCC", "CCCCN", "CCCNC"])
+    starts = Starts(("CCCCC", "CCCCN", "CCCNC"), codes.mean, codes.std, np.zeros(3))
+    turns = Turns(starts)
+    total: Counter[int | None] = Counter()
+    for n in (1, 2, 5, 4):
+        dealt = turns.deal(n)
+        assert sum(count for _, count in dealt) == n
+        total.update(dict(dealt))
+    assert set(total.values()) == {4}
+    drawn = Starts(starts.smiles, codes.mean, codes.std, np.zeros(3), drawn=True)
+    assert Turns(drawn).deal(7) == [(None, 7)]
+
+
+ODD = ("CC=C=CC", "COOC", "CNNNC", "C1CC#CCC1", "C[CH2]", "C1CCCCCCCCC1", "CC.CC", "C" * 80)
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_gates(name: str) -> None:
+    gate = make_gate(name, ToySpace(), np.random.default_rng(0))
+    good = ["CC(=O)Nc1ccc(C)cc1", "Cc1ccc(S(=O)(=O)N2CCOCC2)cc1"]
+    members = [member(one, 0.0) for one in (*good, *ODD)]
+    passed = gate(members)
+    assert passed[:2] == [True, True]
+    assert passed[2:] == [name == "off"] * len(ODD)
+    assert gate([member("CC[N+](C)(C)C", 0.0)]) == [name != "moses"]
+
+
+def test_the_nats_gate_refuses_what_costs_the_model_too_much() -> None:
+    class Costly(ToySpace):
+        def nats(self, smiles: Sequence[str]) -> NDArray[np.float64]:
+            return np.array([float(len(one)) if one and "F" not in one else math.nan for one in smiles])
+
+    gate = make_gate("nats", Costly(), np.random.default_rng(0))
+    asked = ("CCO", "CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC", "CCF", "COOC")
+    assert gate([member(one, 0.0) for one in asked]) == [True, False, False, False]
