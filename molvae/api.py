@@ -337,7 +337,7 @@ class MolVAE:
         oracle: str | Callable[[list[str]], Sequence[float]] | Oracle,
         starts: Sequence[str] = (),
         *,
-        method: str = "cmaes",
+        method: str = "hybrid",
         budget: int = 500,
         seed: int = 0,
         minimize: bool = False,

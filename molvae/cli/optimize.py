@@ -83,7 +83,22 @@ StartFile = Annotated[
         show_default=False,
     ),
 ]
-MethodName = Annotated[str, typer.Option("--method", help="How to search: cmaes, or random, the baseline.")]
+MethodName = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        help="How to search: hybrid, cmaes, ga, gradient, turbo, tanimoto-bo, or random, the baseline.",
+    ),
+]
+MethodSettings = Annotated[
+    str,
+    typer.Option(
+        "--method-settings",
+        metavar="KEY=VALUE,...",
+        help="The method's own settings, such as gate=off,moves=graph of hybrid; a wrong one lists them.",
+        show_default=False,
+    ),
+]
 Budget = Annotated[int, typer.Option("--budget", help="Molecules scored at most, each one once.")]
 Minimize = Annotated[bool, typer.Option("--minimize", help="Look for low scores instead of high ones.")]
 MinSimilarity = Annotated[
@@ -102,7 +117,8 @@ def command(
     best: BestFile = None,
     start: StartFile = None,
     smiles_column: SmilesColumn = None,
-    method: MethodName = "cmaes",
+    method: MethodName = "hybrid",
+    method_settings: MethodSettings = "",
     budget: Budget = 500,
     minimize: Minimize = False,
     min_similarity: MinSimilarity = 0.0,
@@ -127,7 +143,7 @@ def command(
     from molvae.optimize.search import Progress, Settings
 
     # Whatever can be refused is refused before the model is loaded.
-    Settings(method, budget, seed, minimize, min_similarity)
+    Settings(method, budget, seed, minimize, min_similarity, method_settings)
     starts = _read_starts(start, smiles_column) if start is not None else []
     find = _finder(oracle, goal, timeout)
     scorer = find(None)
@@ -142,7 +158,7 @@ def command(
 
             result = optimize(
                 loaded, scorer, starts, method, budget, seed, output, show,
-                minimize=minimize, min_similarity=min_similarity, resume=resume,
+                minimize=minimize, min_similarity=min_similarity, resume=resume, options=method_settings,
             )  # fmt: skip
     finally:
         getattr(scorer, "close", nullcontext)()
