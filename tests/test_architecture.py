@@ -51,9 +51,7 @@ def imported(node: ast.AST) -> list[str]:
 
 def unsafe(tree: ast.AST) -> list[str]:
     """Return what in ``tree`` could run code from a file or hand text to a shell."""
-    found = [
-        name for node in ast.walk(tree) for name in imported(node) if name.partition(".")[0] in UNSAFE_MODULES
-    ]
+    found = [name for node in ast.walk(tree) for name in imported(node) if name.partition(".")[0] in UNSAFE_MODULES]
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             found += [name] if UNSAFE_CALLS.fullmatch(name := ast.unparse(node.func)) else []

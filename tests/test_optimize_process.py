@@ -14,7 +14,7 @@ import pytest
 from molvae.optimize.process import ProcessOracle
 
 # A molecule with N meets the behaviour, the others are scored; every process that runs writes down its number.
-MODULE = '''
+MODULE = """
 import ctypes, json, math, os, signal, subprocess, sys, time
 
 def note():
@@ -74,7 +74,7 @@ def floods(smiles):
 def odd_numbers(smiles):
     import numpy as np
     return np.array([len(one) for one in smiles], dtype=np.float32)
-'''
+"""
 
 FAILING = (
     "raises", "hangs", "stubborn", "segfaults", "vanishes", "killed", "quits", "children", "recurses", "short", "long",

@@ -11,6 +11,7 @@ import typer
 
 from molvae.cli.options import Device, Model, Output, Seed, Spreadsheet
 from molvae.cli.pictures import Png, Svg
+from molvae.cli.scaffold import KeepOption
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,20 +58,28 @@ def command(
     png: Png = None,
     device: Device = "auto",
     spreadsheet: Spreadsheet = False,
+    keep: KeepOption = None,
 ) -> None:
     """Draw molecules around one molecule: its latent mean plus RADIUS times its own posterior noise.
 
     Columns: smiles, similarity (Tanimoto to SMILES), radius, distance (of the point, in the same units), nats, and the
     properties. Every row is another valid molecule than SMILES, the likest first. A model need not give SMILES back
-    from its mean alone; with --exact it does, and the points around it are neighbours of this very molecule.
+    from its mean alone; with --exact it does, and the points around it are neighbours of this very molecule. With
+    --keep every row holds a part of SMILES, other groups hang on it, and columns say which.
     """
     from molvae.cli.output import Destination
     from molvae.cli.pictures import draw, picture_files
+    from molvae.cli.scaffold import run_keep
     from molvae.generate.neighbors import neighbors
     from molvae.nn.checkpoint import load_model
 
     destination, files = Destination(output), picture_files(svg, png)
     names = tuple(name for name in properties.split(",") if name and name != "none")
+    if keep is not None:
+        _keep(exact or redraw > 0)
+        run_keep(destination, load_model(model, device), smiles, keep, number, _radii(radius), names, seed,
+                 spreadsheet, files, DIGITS)  # fmt: skip
+        return
     table = neighbors(
         load_model(model, device), smiles, number, radii=_radii(radius), properties=names, seed=seed, exact=exact,
         redraw=redraw,
@@ -82,6 +91,14 @@ def command(
         destination.say(f"warning: Only {len(table)} of {number} molecules; a larger --radius finds more.")
     draw(files, *_cells(table), destination)
     destination.finish(len(table))
+
+
+def _keep(held: bool) -> None:
+    """Refuse --exact and --redraw beside --keep."""
+    from molvae.errors import ConfigError
+
+    if held:
+        raise ConfigError("--keep writes tokens anew, so no noise can be held.", "Leave --exact and --redraw out.")
 
 
 def _radii(text: str | None) -> list[float]:

@@ -115,9 +115,7 @@ def _rate(start: int, clock: Callable[[], float]) -> Callable[[int], float]:
     return rate
 
 
-def _describe(
-    done: int, total: int | None, rate: float, fields: dict[str, float | str], share: bool = False
-) -> str:
+def _describe(done: int, total: int | None, rate: float, fields: dict[str, float | str], share: bool = False) -> str:
     """Return the text beside the bar.
 
     >>> _describe(500, 2000, 100.0, {"loss": 0.25})

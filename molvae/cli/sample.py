@@ -25,6 +25,8 @@ from molvae.cli.options import (
     TopP,
     Workers,
 )
+from molvae.cli.pictures import Png, Svg
+from molvae.cli.scaffold import ScaffoldOption
 
 Number = Annotated[int, typer.Option("-n", "--number", help="Molecules wanted.")]
 Greedy = Annotated[bool, typer.Option("--greedy", help="Take the likeliest token each time.")]
@@ -98,35 +100,64 @@ def command(
     rounds: Rounds = None,
     where_prior: WherePrior = "auto",
     where_decoder: WhereDecoder = True,
+    scaffold: ScaffoldOption = None,
+    svg: Svg = None,
+    png: Png = None,
 ) -> None:
     """Generate new molecules.
 
     The table has the columns smiles, state, nats (-log p of what was written), the properties, and alerts. A .smi file
     has the SMILES only, an .sdf file draws each molecule. Empty strings and what RDKit refuses are drawn again and
     counted. With --where, columns say what was asked of each molecule, what it has (by RDKit, or as the model predicts
-    it, with its standard deviation) and the error; the last lines say by which route and how well.
+    it, with its standard deviation) and the error; the last lines say by which route and how well. With --scaffold,
+    every molecule is another one that holds it, columns say what sits at each [*], and --svg or --png highlights it.
     """
     from molvae.cli.output import Destination
-    from molvae.errors import ConfigError
+    from molvae.cli.pictures import picture_files
     from molvae.generate.chemistry import check_counts
     from molvae.generate.sampling import SamplingOptions
     from molvae.generate.wanted import Wanted
 
     destination = Destination(output)
-    bare = destination.suffix == ".smi"
-    if bare and keep_failed:
-        raise ConfigError(
-            "A .smi file cannot hold what is no molecule.", "Write a .csv file, or leave --keep-failed out."
-        )
+    bare = _is_bare(destination, keep_failed)
     options = SamplingOptions(temperature, greedy, top_k, top_p, max_length, cast(Any, precision))
     names = tuple(name for name in properties.split(",") if name and name != "none")
     wanted = Wanted(unique, frozenset(), names, alerts, keep_failed, prior_temperature)
     check_counts(number, batch_size, workers)
     asked = _asked(where, where_prior, where_decoder, guidance, rounds, best_of)
+    asked = _scaffold(scaffold, picture_files(svg, png), asked)
     _run(
         destination, model, device, number, options, _lean(wanted, not_in, bare), seed, batch_size, workers,
         spreadsheet, asked,
     )  # fmt: skip
+
+
+def _is_bare(destination: Any, keep_failed: bool) -> bool:
+    """Tell whether only SMILES can be written."""
+    from molvae.errors import ConfigError
+
+    bare: bool = destination.suffix == ".smi"
+    if bare and keep_failed:
+        raise ConfigError(
+            "A .smi file cannot hold what is no molecule.", "Write a .csv file, or leave --keep-failed out."
+        )
+    return bare
+
+
+def _scaffold(scaffold: str | None, files: Any, asked: Any) -> Any:
+    """Return what is to be done for a scaffold in place of ``asked``, which it does not go with."""
+    from functools import partial
+
+    from molvae.cli.scaffold import run_sample
+    from molvae.errors import ConfigError
+
+    if scaffold is None:
+        if files:
+            raise ConfigError("Pictures are drawn with --scaffold.", "Add it, or leave --svg and --png out.")
+        return asked
+    if asked is not None:
+        raise ConfigError("--scaffold does not go with --where.", "Leave one of them out.")
+    return partial(run_sample, scaffold=scaffold, files=files)
 
 
 def _asked(where: str | None, *how: Any) -> Any:
@@ -162,6 +193,9 @@ def _run(
     from molvae.generate.wanted import shortfall
     from molvae.nn.checkpoint import load_model
 
+    if callable(asked):
+        asked(destination, model, device, number, options, wanted, seed, workers, spreadsheet)
+        return
     loaded = load_model(model, device)
     with progress_bar("Sampling", number) as update, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

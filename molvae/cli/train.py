@@ -29,9 +29,7 @@ DatasetDirectory = Annotated[
     Path, typer.Argument(metavar="DATASET", help="Made by molvae prepare.", show_default=False)
 ]
 ModelDirectory = Annotated[Path, typer.Option("-o", "--output", help="Directory of the model.", show_default=False)]
-ObjectiveName = Annotated[
-    str | None, typer.Option("--objective", help=OBJECTIVES, show_default="beta_vae")
-]
+ObjectiveName = Annotated[str | None, typer.Option("--objective", help=OBJECTIVES, show_default="beta_vae")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="TOML file of settings.", show_default=False)]
 Settings = Annotated[
     list[str] | None,
