@@ -32,6 +32,7 @@ from molvae.generate.predict import head_facts, save_with_head
 from molvae.generate.reconstruction import reconstruct
 from molvae.generate.requests import Condition, read_conditions
 from molvae.generate.sampling import GREEDY, SamplingOptions
+from molvae.generate.scaffold import sample_scaffold
 from molvae.generate.wanted import PROPERTIES, Wanted
 from molvae.nn.checkpoint import LoadedModel, load_model, save_model
 from molvae.optimize.oracles import Oracle
@@ -194,8 +195,7 @@ class MolVAE:
                 or of a file of SMILES.
             properties, alerts, keep_failed, prior_temperature: see `molvae.generate.wanted.Wanted`.
             seed: of all chance.
-            batch_size: molecules written at once; None takes what suits the device.
-            workers: processes for chemistry; None means every core.
+            batch_size, workers: molecules on the device at once, processes for chemistry; None takes what suits.
             conditions: what molecules should have, as in --where or as ``{"logp": 2.5, "qed": (0.8, None)}``.
             asking: how they are asked for, see `molvae.generate.conditional.Asking`.
 
@@ -218,6 +218,10 @@ class MolVAE:
     def sample_exact(self, n: int, *, seed: int = 0) -> ExactCodes:
         """Draw exact codes of ``n`` molecules, see `molvae.generate.exact.sample_exact`; `decode` writes them."""
         return sample_exact(self.loaded, n, seed=seed)
+
+    def sample_scaffold(self, n: int, scaffold: str, *, seed: int = 0) -> pd.DataFrame:
+        """Generate ``n`` molecules that hold a scaffold with open positions [*]: see `molvae.generate.scaffold`."""
+        return sample_scaffold(self.loaded, n, scaffold, seed=seed)
 
     def reconstruct(self, smiles: Sequence[str]) -> pd.DataFrame:
         """Encode and decode molecules and compare: see `molvae.generate.reconstruction.reconstruct`.

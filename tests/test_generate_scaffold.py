@@ -13,6 +13,7 @@ import pytest
 import torch
 from rdkit import Chem
 
+from molvae.api import MolVAE
 from molvae.chem.attachment import find_scaffold, read_scaffold, substituents
 from molvae.chem.open_ends import Layout, Places, lay_out, lay_out_link, render
 from molvae.chem.selfies import decode
@@ -395,3 +396,11 @@ def test_neighbors_keep_on_the_command_line(run_molvae, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert list(pd.read_csv(path).columns)[:5] == ["smiles", "similarity", "radius", "R1", "R2"]
     assert "radius 1: yield" in done.stdout
+
+
+def test_the_python_interface_gives_the_same_table() -> None:
+    model = MolVAE.from_pretrained("moses", "cpu")
+    table = model.sample_scaffold(4, "c1ccccc1[*]", seed=3)
+    again = sample_scaffold(model.loaded, 4, "c1ccccc1[*]", seed=3, workers=1)
+    assert table["smiles"].tolist() == again["smiles"].tolist()
+    assert table["smiles"].nunique() == 4
