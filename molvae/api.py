@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from molvae.chem.properties import compute
 from molvae.chem.rejected import Rejected
 from molvae.data.vocabulary import Vocabulary
+from molvae.files import carry_files
 from molvae.generate.anomaly import own_reference, read_reference, score
 from molvae.generate.checking import check as check_molecules
 from molvae.generate.conditional import PLAINLY, Asking, sample_where
@@ -28,7 +29,7 @@ from molvae.generate.labelled import label
 from molvae.generate.latents import decode_latents, encode_smiles
 from molvae.generate.molecules import sample
 from molvae.generate.neighbors import neighbors
-from molvae.generate.predict import head_facts, save_with_head
+from molvae.generate.predict import FITTED_FILE, head_facts, save_with_head
 from molvae.generate.reconstruction import reconstruct
 from molvae.generate.requests import Condition, read_conditions
 from molvae.generate.sampling import GREEDY, SamplingOptions
@@ -89,6 +90,7 @@ class MolVAE:
         card = self.loaded.directory / "README.md"
         text = card.read_text("utf-8") if card.is_file() else None
         model, vocabulary, config, facts = self.loaded.model, self.vocabulary, self.loaded.config, self.loaded.facts
+        carry_files(self.loaded.directory, Path(directory), (FITTED_FILE,))
         save_model(Path(directory), model, vocabulary, config, facts, half=half, card=text)
 
     @property
@@ -306,14 +308,12 @@ class MolVAE:
         """Write a copy of this model that also predicts a measured property, and return it.
 
         Args:
-            smiles: N molecules; 30 different ones at least.
-            values: N, NaN where not measured.
-            name: of the property.
-            output: directory to be made.
+            smiles, values: N molecules, 30 different ones at least, and their values, NaN where not measured.
+            name, output: of the property, and of the directory to be made.
             seed: of the folds by which its intervals are calibrated.
 
         Raises:
-            InputError: with fewer than 30 labels, or when all are equal.
+            InputError, ConfigError: with fewer than 30 labels, equal ones, or a name that the model was trained with.
         """
         labelled = label(self.loaded, list(smiles), [float(value) for value in values])
         check_labels(labelled.values, name)

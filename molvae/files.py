@@ -12,7 +12,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,14 @@ def new_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def carry_files(source: Path, target: Path, names: Iterable[str]) -> None:
+    """Copy those of the files ``names`` that ``source`` has into ``target``, made when missing."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        if (source / name).exists() and not source.samefile(target):
+            shutil.copyfile(source / name, target / name)
 
 
 def write_manifest(directory: Path, facts: dict[str, Any] | None = None) -> None:

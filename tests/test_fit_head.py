@@ -17,7 +17,7 @@ from molvae.cli.main import main
 from molvae.config import Config, ModelConfig
 from molvae.data.dataset import PropertyInfo
 from molvae.data.vocabulary import Vocabulary
-from molvae.errors import InputError, ModelFileError, UnknownNameError
+from molvae.errors import ConfigError, InputError, ModelFileError, UnknownNameError
 from molvae.generate.conditional import Asking, sample_where
 from molvae.generate.impute import COMPUTED, GIVEN, MISSING, PREDICTED, impute
 from molvae.generate.labelled import label, read_labels
@@ -188,11 +188,13 @@ def test_fitted_heads_travel_with_their_model_only(loaded: LoadedModel, tmp_path
     z = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
     head = fit_process(torch.from_numpy(z), surface(torch.from_numpy(z)))
     write_heads(tmp_path / FITTED_FILE, loaded, {"pIC50": head})
-    carrying = dataclasses.replace(loaded, directory=tmp_path, facts={**loaded.facts, FITTED: {"pIC50": {}}})
+    noted = {"minimum": 3.0, "maximum": 7.0, "mean": 5.0, "std": 0.8, "n": 40}
+    carrying = dataclasses.replace(loaded, directory=tmp_path, facts={**loaded.facts, FITTED: {"pIC50": noted}})
     assert predictable(carrying) == ["pIC50", "logp"]
     again = fitted_heads(carrying)["pIC50"]
     torch.testing.assert_close(again(torch.from_numpy(z))[0], head(torch.from_numpy(z))[0], rtol=0, atol=0)
     found = Predictor(carrying, ["pIC50", "logp"])(np.vstack([z, np.full((1, 4), np.nan)]))
+    np.testing.assert_allclose(found["pIC50"].mean[:-1], head(torch.from_numpy(z))[0], rtol=1e-5)
     assert np.isnan(found["pIC50"].mean[-1])
     assert np.isnan(found["logp"].mean[-1])
     assert np.isfinite(found["pIC50"].novelty[:-1]).all()
@@ -262,7 +264,7 @@ def test_the_verbs(loaded: LoadedModel, tmp_path: Path, capsys: Any) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_a_new_prior_keeps_the_heads(loaded: LoadedModel, tmp_path: Path) -> None:
+def test_heads_travel_with_copies_and_new_priors(loaded: LoadedModel, tmp_path: Path) -> None:
     values = [one.count("N") + 0.1 * one.count("O") for one in CHAINS]
     facts = {**loaded.facts, "usual": {"samples": 16}, "figures": {"exact": 1.0}, "steps": 3}
     save_model(tmp_path / "model", loaded.model, loaded.vocabulary, loaded.config, facts, card="# m\n")
@@ -276,6 +278,12 @@ def test_a_new_prior_keeps_the_heads(loaded: LoadedModel, tmp_path: Path) -> Non
     assert main([*args, "--properties", "logp", "--workers", "1"]) == 0
     args = ["fit-prior", str(tmp_path / "data"), "-m", str(tmp_path / "taught"), "-o", str(tmp_path / "both")]
     assert main([*args, "--prior", "normal", "--device", "cpu"]) == 0
+    taught.save_pretrained(tmp_path / "copy", half=True)
+    assert MolVAE.from_pretrained(tmp_path / "copy", "cpu").impute(["CCO"], "pIC50")["pIC50"][0] == pytest.approx(
+        before["pIC50"][0], abs=0.05
+    )
+    with pytest.raises(ConfigError, match="trained with logp"):
+        model.fit_head(CHAINS, values, "logp", tmp_path / "none")
     both = MolVAE.from_pretrained(tmp_path / "both", "cpu")
     # What hangs on the prior goes with it, the rest stays.
     assert {"usual", "figures", "steps"} & both.loaded.facts.keys() == {"steps"}
@@ -311,10 +319,10 @@ def test_requests_see_fitted_heads_beside_the_trained_ones(loaded: LoadedModel, 
     assert join_fitted(loaded) is loaded
     z = torch.randn(5, 4, requires_grad=True)
     mean, log_std = joined.model.heads(z)
-    said = Predictor(taught, ["pIC50"])(z.detach().numpy())["pIC50"]
+    centre, deviation = fitted_heads(taught)["pIC50"](z.detach())
     info = joined.model.property_info[-1]
-    np.testing.assert_allclose(mean[:, 1].detach() * info.std + info.mean, said.mean, rtol=1e-5)
-    np.testing.assert_allclose(log_std[:, 1].detach().exp() * info.std, said.std, rtol=1e-5)
+    np.testing.assert_allclose(mean[:, 1].detach() * info.std + info.mean, centre, rtol=1e-5)
+    np.testing.assert_allclose(log_std[:, 1].detach().exp() * info.std, deviation, rtol=1e-5)
     torch.testing.assert_close(mean[:, 0], taught.model.heads(z)[0][:, 0])
     (slope,) = torch.autograd.grad(mean[:, 1].sum(), z)
     assert slope.abs().sum() > 0

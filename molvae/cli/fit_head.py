@@ -49,7 +49,7 @@ def command(
     from molvae.cli.progress import progress_bar
     from molvae.errors import OutputError
     from molvae.generate.labelled import label, read_labels
-    from molvae.generate.predict import head_facts, save_with_head
+    from molvae.generate.predict import check_free, head_facts, save_with_head
     from molvae.nn.checkpoint import load_model
     from molvae.train.fit_head import FOLDS, check_labels, fit_head
 
@@ -57,6 +57,7 @@ def command(
         raise OutputError(f"{output} exists already.", "Choose another output or remove it first.")
     smiles, values = read_labels(source, name, smiles_column)
     loaded = load_model(model, device)
+    check_free(loaded, name)
     labelled = label(loaded, smiles, values, workers)
     typer.echo(_account(labelled))
     check_labels(labelled.values, name)

@@ -5,7 +5,6 @@ In: a dataset and a model. Out: a model directory with the same networks and a p
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,12 +25,6 @@ Kind = Annotated[
 ]
 HEADING = "## Prior"
 """What stands below it in a card is about the prior, and is written anew."""
-
-CARRIED = ("metrics.jsonl", "held_out.smi", "fitted_heads.safetensors")
-"""Files of the source model that stay true whatever its prior is."""
-
-PRIOR_FACTS = ("figures", "usual")
-"""Facts that hang on the prior: measured figures, and the nats that scores are compared with."""
 
 
 def command(
@@ -105,20 +98,21 @@ def _fit(source: LoadedModel, data: Dataset, settings: PriorConfig, seed: int, f
 
 def _write(source: LoadedModel, fit: PriorFit, output: Path, origin: str) -> None:
     """Write the model with its new prior; half of a directory is never seen."""
-    from molvae.files import new_directory
+    from molvae.files import carry_files, new_directory
+    from molvae.generate.anomaly import USUAL
+    from molvae.generate.predict import CARRIED, FITTED_FILE
     from molvae.nn.checkpoint import save_model
 
     model = source.model
+    # Measured figures, and the nats that scores are compared with, hang on the prior; other facts stay true.
     model.prior = fit.prior
     config = source.config.model_copy(update={"prior": fit.settings})
-    kept = {name: value for name, value in source.facts.items() if name not in PRIOR_FACTS}
+    kept = {name: value for name, value in source.facts.items() if name not in ("figures", USUAL)}
     facts = {**kept, **fit.facts(), "prior_of": source.directory.name}
     card = source.directory / "README.md"
     text = card.read_text("utf-8").partition(HEADING)[0].rstrip() if card.exists() else f"# {output.name}"
     line = f"This model's prior was fitted anew ({fit.settings.kind}; {origin}), and figures above that depend on the "
     line += f"prior are those of `{source.directory.name}`. In nats: {describe_prior(fit)}."
     with new_directory(output) as temporary:
-        for name in CARRIED:
-            if (source.directory / name).exists():
-                shutil.copyfile(source.directory / name, temporary / name)
+        carry_files(source.directory, temporary, (*CARRIED, FITTED_FILE))
         save_model(temporary, model, source.vocabulary, config, facts, card=f"{text}\n\n{HEADING}\n\n{line}\n")

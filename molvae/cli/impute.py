@@ -113,7 +113,9 @@ def _account(name: str, one: Filled) -> str:
 
     import numpy as np
 
+    from molvae.generate.predict import STRANGE
+
     counts = Counter(one.origin.tolist())
     text = f"{name}: " + ", ".join(f"{counts[key]:,} {key}" for key in ("given", "computed", "predicted", "missing"))
-    strange = int((np.nan_to_num(one.novelty) > 0.8).sum())
-    return f"{text}; the head guesses at {strange:,} of them (novelty above .8)" if strange else text
+    strange = int((np.nan_to_num(one.novelty) > STRANGE).sum())
+    return f"{text}; the head guesses at {strange:,} of them (novelty above {STRANGE:g})" if strange else text

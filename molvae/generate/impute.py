@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from molvae.chem.properties import PROPERTIES, compute
 from molvae.errors import UnknownNameError
-from molvae.generate.latents import encode_smiles
 from molvae.generate.predict import Predictor, predictable
 from molvae.nn.checkpoint import LoadedModel
 
@@ -65,8 +64,7 @@ def impute(
     by_rdkit = [name for name in columns if name in PROPERTIES and not (by_head and name in heads)]
     computed = compute(smiles, by_rdkit, workers) if by_rdkit else None
     predicted = [name for name in columns if name not in by_rdkit]
-    latents = encode_smiles(loaded, smiles, workers=workers).latents if predicted else np.zeros((len(smiles), 0))
-    guesses = Predictor(loaded, predicted)(latents) if predicted else {}
+    guesses = Predictor(loaded, predicted).of_smiles(smiles, workers) if predicted else {}
     filled = {}
     for name, values in columns.items():
         nothing = np.full(len(smiles), np.nan)

@@ -6,7 +6,6 @@ In: a model and latents (N, D). Out: mean and standard deviation (N,) in the pro
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,13 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from molvae.data.dataset import PropertyInfo
-from molvae.errors import ModelFileError, UnknownNameError
-from molvae.files import new_directory
+from molvae.errors import ConfigError, ModelFileError, UnknownNameError
+from molvae.files import carry_files, new_directory
 from molvae.generate.labelled import Labelled
+from molvae.generate.latents import encode_smiles
 from molvae.nn.checkpoint import LoadedModel, codes_digest, load_tensors, save_model, save_tensors
 from molvae.nn.gaussian_process import GaussianProcess
+from molvae.nn.heads import JoinedHeads
 
 FITTED_FILE = "fitted_heads.safetensors"
 FITTED = "fitted_heads"
@@ -31,6 +32,8 @@ HEADING = "## Fitted heads"
 CARRIED = ("metrics.jsonl", "held_out.smi")
 """Files of the source model that stay true whatever heads it has."""
 AT_ONCE = 4096
+STRANGE = 0.8
+"""Novelty above which a fitted head is said to guess."""
 
 
 @dataclass(frozen=True)
@@ -94,20 +97,34 @@ def fitted_heads(loaded: LoadedModel) -> dict[str, GaussianProcess]:
 def join_fitted(loaded: LoadedModel) -> LoadedModel:
     """Return ``loaded`` with its fitted heads beside the trained ones, as if it had been trained with them all.
 
-    A property that was trained keeps its trained head.
+    What is joined already stays as it is.
     """
+    if isinstance(loaded.model.heads, JoinedHeads):
+        return loaded
     pairs = []
     for name, head in fitted_heads(loaded).items():
-        if name not in {info.name for info in loaded.model.property_info}:
-            noted = loaded.facts[FITTED][name]
-            low, high, count = noted["minimum"], noted["maximum"], noted["n"]
-            info = PropertyInfo(name, noted["mean"], noted["std"], low, high, count)
-            pairs.append((info, head.to(loaded.model.device)))
+        noted = loaded.facts[FITTED][name]
+        low, high, count = noted["minimum"], noted["maximum"], noted["n"]
+        info = PropertyInfo(name, noted["mean"], noted["std"], low, high, count)
+        pairs.append((info, head.to(loaded.model.device)))
     return dataclasses.replace(loaded, model=loaded.model.with_heads(pairs)) if pairs else loaded
 
 
+def check_free(loaded: LoadedModel, name: str) -> None:
+    """Refuse to fit a head for a property that the model was trained with: two answers to one question.
+
+    Raises:
+        ConfigError: when it was.
+    """
+    if name in {info.name for info in loaded.model.property_info}:
+        raise ConfigError(
+            f"The model {loaded.directory.name} was trained with {name}, and predicts it already.",
+            f"Give the measured column another name, such as measured_{name}.",
+        )
+
+
 class Predictor:
-    """The heads of one model, loaded once.
+    """The heads of one model, trained and fitted, loaded once.
 
     Args:
         loaded: the model.
@@ -118,6 +135,7 @@ class Predictor:
     """
 
     def __init__(self, loaded: LoadedModel, names: Sequence[str]) -> None:
+        self.loaded, self.names = join_fitted(loaded), list(names)
         known = predictable(loaded)
         for name in names:
             if name not in known:
@@ -125,35 +143,35 @@ class Predictor:
                     f"The model {loaded.directory.name} has no head for {name!r}.",
                     f"It predicts: {', '.join(known) or 'nothing'}; molvae fit-head gives it another one.",
                 )
-        self.loaded, self.names = loaded, list(names)
-        self.fitted = fitted_heads(loaded)
 
     @torch.no_grad()
     def __call__(self, latents: NDArray[Any]) -> dict[str, Prediction]:
         """Predict every property from ``latents`` (N, D); a row with NaN gives NaN."""
-        return {name: self._one(name, np.asarray(latents)) for name in self.names}
-
-    def _one(self, name: str, latents: NDArray[Any]) -> Prediction:
-        columns = [self.tensors(name, torch.from_numpy(latents[start : start + AT_ONCE]))
-                   for start in range(0, len(latents), AT_ONCE)]  # fmt: skip
-        empty = np.zeros(0)
-        joined = [np.concatenate([one[place].numpy() for one in columns] or [empty]) for place in range(3)]
-        return Prediction(*joined)
-
-    def tensors(self, name: str, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return mean, std and novelty, (N,) float64 on the CPU each, for ``z`` (N, D); mean and std differentiable."""
-        if name in self.fitted:
-            head = self.fitted[name]
-            mean, std = head(z.cpu())
-            return mean, std, head.novelty(z.cpu()) + 0 * mean
         model = self.loaded.model
-        column = model.predict_names.index(name)
-        info = {one.name: one for one in model.property_info}[name]
-        scaled, log_std = model.heads(z.to(model.device).float())
-        unit = info.std if info.std > 0 else 1.0
-        mean = (scaled[:, column] * unit + info.mean).double().cpu()
-        std = (log_std[:, column].exp() * unit).double().cpu()
-        return mean, std, torch.full_like(mean, torch.nan)
+        z = torch.from_numpy(np.asarray(latents, dtype=np.float32)).to(model.device)
+        parts = [model.heads(z[start : start + AT_ONCE]) for start in range(0, len(z), AT_ONCE)] or [model.heads(z)]
+        mean, log_std = (torch.cat(part).double().cpu().numpy() for part in zip(*parts, strict=True))
+        found = {}
+        for name in self.names:
+            column = model.predict_names.index(name)
+            info = next(info for info in model.property_info if info.name == name)
+            unit = info.std if info.std > 0 else 1.0
+            found[name] = Prediction(
+                mean[:, column] * unit + info.mean, np.exp(log_std[:, column]) * unit, self._novelty(name, z)
+            )
+        return found
+
+    def _novelty(self, name: str, z: torch.Tensor) -> NDArray[np.float64]:
+        heads = self.loaded.model.heads
+        fitted = {info.name: process for info, process in heads.pairs()} if isinstance(heads, JoinedHeads) else {}
+        if name not in fitted:
+            return np.full(len(z), np.nan)
+        parts = [fitted[name].novelty(z[start : start + AT_ONCE]) for start in range(0, len(z), AT_ONCE)]
+        return np.concatenate([part.cpu().numpy() for part in parts] or [np.zeros(0)])
+
+    def of_smiles(self, smiles: Sequence[str], workers: int | None = None) -> dict[str, Prediction]:
+        """Predict every property of N molecules at the mean of q(z|x); NaN for one that the model cannot read."""
+        return self(encode_smiles(self.loaded, smiles, workers=workers).latents)
 
 
 def head_facts(table: str, labelled: Labelled, seed: int) -> dict[str, Any]:
@@ -175,7 +193,11 @@ def save_with_head(
         facts: see `head_facts`.
         output: directory to be made.
         checked: how good the head is, lines for the card.
+
+    Raises:
+        ConfigError: see `check_free`.
     """
+    check_free(loaded, name)
     heads = {**fitted_heads(loaded), name: head}
     card = loaded.directory / "README.md"
     text = card.read_text("utf-8").rstrip() if card.exists() else f"# {output.name}"
@@ -183,9 +205,7 @@ def save_with_head(
     indented = "".join(f"\n    {line}" for line in checked.splitlines())
     line = f"`{name}`: {facts['n']} molecules of {facts['table']}, {facts['minimum']:g} to {facts['maximum']:g}."
     with new_directory(output) as temporary:
-        for kept in CARRIED:
-            if (loaded.directory / kept).exists():
-                shutil.copyfile(loaded.directory / kept, temporary / kept)
+        carry_files(loaded.directory, temporary, CARRIED)
         write_heads(temporary / FITTED_FILE, loaded, heads)
         save_model(
             temporary, loaded.model, loaded.vocabulary, loaded.config,

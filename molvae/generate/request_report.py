@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from molvae.chem.properties import PROPERTIES
 from molvae.generate.chemistry import Molecule
-from molvae.generate.latents import encode_smiles
+from molvae.generate.predict import Predictor, predictable
 from molvae.generate.requests import Request
 from molvae.nn.checkpoint import LoadedModel
 
@@ -32,27 +32,18 @@ class Reader:
     """
 
     def __init__(self, loaded: LoadedModel, requests: Sequence[Request], computed: tuple[str, ...]) -> None:
-        self.loaded, self.requests, self.computed = loaded, tuple(requests), computed
+        self.requests, self.computed = tuple(requests), computed
+        self.predictor = Predictor(loaded, predictable(loaded))
         self.info = {entry.name: entry for entry in loaded.model.property_info}
         self.columns = {entry.name: column for column, entry in enumerate(loaded.model.property_info)}
 
-    @torch.no_grad()
     def predict(self, smiles: Sequence[str | None], name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the head's mean and standard deviation of a property, (N,) each; NaN where there is no molecule.
-
-        The molecule is encoded, and the head reads the mean of its code.
-        """
-        model = self.loaded.model
-        mean, std = np.full(len(smiles), np.nan), np.full(len(smiles), np.nan)
-        rows = [row for row, text in enumerate(smiles) if text]
-        if rows and name in model.predict_names:
-            z = torch.from_numpy(encode_smiles(self.loaded, [smiles[row] or "" for row in rows], workers=1).latents)
-            centre, log_std = model.heads(z.to(model.device))
-            column, info = model.predict_names.index(name), self.info[name]
-            spread = info.std or 1.0
-            mean[rows] = centre[:, column].cpu().numpy() * spread + info.mean
-            std[rows] = log_std[:, column].exp().cpu().numpy() * spread
-        return mean, std
+        """Return the head's mean and standard deviation of a property, (N,) each; NaN where there is no molecule."""
+        if name not in self.predictor.names:
+            blank = np.full(len(smiles), np.nan)
+            return blank, blank
+        found = self.predictor.of_smiles([text or "" for text in smiles], workers=1)[name]
+        return found.mean, found.std
 
     def misses(self, molecules: Sequence[Molecule], values: torch.Tensor) -> NDArray[np.float64]:
         """Return how far molecules are from ``values`` (N, P), (N,): standard deviations, summed over requests.

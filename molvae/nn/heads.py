@@ -6,6 +6,7 @@ In: z (B, D). Out: mean and log standard deviation (B, P) of the standardised pr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import nn
@@ -46,11 +47,15 @@ class JoinedHeads(nn.Module):
         self.info = [info for info, _ in fitted]
         self.fitted = nn.ModuleList([process for _, process in fitted])
 
+    def pairs(self) -> list[tuple[PropertyInfo, GaussianProcess]]:
+        """Return the fitted properties and their processes."""
+        return [(info, cast("GaussianProcess", process)) for info, process in zip(self.info, self.fitted, strict=True)]
+
     def forward(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return mean and log_std, each (B, P + Q), for ``z`` (B, D)."""
         mean, log_std = self.trained(z)
         means, log_stds = [mean], [log_std]
-        for info, process in zip(self.info, self.fitted, strict=True):
+        for info, process in self.pairs():
             centre, deviation = process(z)
             means.append(((centre - info.mean) / info.std)[:, None].to(mean))
             log_stds.append((deviation / info.std).log()[:, None].to(mean))

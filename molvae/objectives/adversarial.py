@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import softplus
 
 from molvae.nn.critic import Critic
 from molvae.nn.optimizer_state import optimizer_tensors, restore_optimizer
@@ -27,26 +26,6 @@ class Adversary:
 
     critic_loss: CriticLoss
     fool_loss: FoolLoss
-
-
-def logistic_critic_loss(
-    critic: Critic, fake: torch.Tensor, real: torch.Tensor, generator: torch.Generator | None
-) -> torch.Tensor:
-    """Return the cross-entropy of telling ``real`` (N, D) from ``fake`` (N, D) in nats, ().
-
-    Source: Goodfellow et al. (2014), eq. 1, https://arxiv.org/abs/1406.2661
-    """
-    cost: torch.Tensor = softplus(-critic(real)).mean() + softplus(critic(fake)).mean()
-    return cost
-
-
-def logistic_fool_loss(critic: Critic, fake: torch.Tensor) -> torch.Tensor:
-    """Return -log of the chance that ``fake`` (N, D) passes for real, in nats, (): ln 2 when nobody can tell.
-
-    Source: Makhzani et al. (2016), section 2, https://arxiv.org/abs/1511.05644
-    """
-    cost: torch.Tensor = softplus(-critic(fake)).mean()
-    return cost
 
 
 def wasserstein_critic_loss(
@@ -70,7 +49,6 @@ def wasserstein_fool_loss(critic: Critic, fake: torch.Tensor) -> torch.Tensor:
     return cost
 
 
-LOGISTIC = Adversary(logistic_critic_loss, logistic_fool_loss)
 WASSERSTEIN = Adversary(wasserstein_critic_loss, wasserstein_fool_loss)
 
 

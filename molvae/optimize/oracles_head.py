@@ -15,14 +15,11 @@ import numpy as np
 
 from molvae.errors import UnknownNameError
 from molvae.files import sha256_file
-from molvae.generate.predict import Prediction, Predictor, predictable
+from molvae.generate.predict import STRANGE, Prediction, Predictor, predictable
 from molvae.nn.checkpoint import LoadedModel
-from molvae.optimize.space import ModelSpace
 
 HEAD = "head:"
 SURE = ":sure"
-STRANGE = 0.8
-"""Novelty above which a fitted head is said to guess."""
 
 
 class HeadOracle:
@@ -51,7 +48,7 @@ class HeadOracle:
         manifest = loaded.directory / "manifest.json"
         model = sha256_file(manifest)[:16] if manifest.is_file() else "?"
         self.identity = f"{self.name}@{model}"
-        self._space, self._predictor = ModelSpace(loaded), Predictor(loaded, [self._property])
+        self._predictor = Predictor(loaded, [self._property])
 
     def __call__(self, smiles: list[str]) -> list[float]:
         """Return one prediction per molecule."""
@@ -61,13 +58,7 @@ class HeadOracle:
 
     def predict(self, smiles: list[str]) -> Prediction:
         """Return what the head says of each molecule, NaN for one that the model cannot read."""
-        mean = self._space.encode(smiles).mean
-        rows = np.flatnonzero(~np.isnan(mean).any(axis=1))
-        found = self._predictor(mean[rows].astype(np.float32))[self._property]
-        columns = [np.full(len(smiles), np.nan) for _ in range(3)]
-        for column, values in zip(columns, (found.mean, found.std, found.novelty), strict=True):
-            column[rows] = values
-        return Prediction(*columns)
+        return self._predictor.of_smiles(smiles)[self._property]
 
     def caution(self, smiles: list[str]) -> str:
         """Say of how many molecules the head knows nothing like, "" for a head that cannot tell."""
