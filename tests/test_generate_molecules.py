@@ -17,10 +17,11 @@ from molvae.data.vocabulary import Vocabulary
 from molvae.errors import InputError, UnknownNameError
 from molvae.generate.chemistry import Read, Readable, Write, write_all
 from molvae.generate.latents import decode_latents, encode_smiles
-from molvae.generate.molecules import BLOCK, sample
+from molvae.generate.molecules import sample
 from molvae.generate.reconstruction import reconstruct
 from molvae.generate.sampling import SamplingOptions
 from molvae.generate.wanted import Wanted
+from molvae.generate.writing import BLOCK
 from molvae.nn.checkpoint import LoadedModel, find_model, shipped_models
 from molvae.nn.model import SequenceVAE
 

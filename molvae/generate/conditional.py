@@ -24,15 +24,16 @@ from molvae.chem.properties import PROPERTIES
 from molvae.errors import ConfigError
 from molvae.generate.chemistry import Item, Molecule, Write, check_counts, write_all
 from molvae.generate.guidance import sample_guided
-from molvae.generate.latents import encode_smiles
-from molvae.generate.molecules import BLOCK, GIVE_UP, as_items, make_table, resolve_options, spare_threads
+from molvae.generate.molecules import make_table
 from molvae.generate.predict import join_fitted
+from molvae.generate.read_back import read_back
 from molvae.generate.refine import MET, away, move, resample
 from molvae.generate.request_report import Reader, add_columns
 from molvae.generate.request_values import draw_values, property_rows
 from molvae.generate.requests import Request, check_requests
 from molvae.generate.sampling import DEFAULT, SamplingOptions, decode_tokens, default_batch_size, draw_uniforms
 from molvae.generate.wanted import ANY, Collector, Wanted, shortfall
+from molvae.generate.writing import BLOCK, GIVE_UP, as_items, resolve_options, spare_threads
 from molvae.nn.checkpoint import LoadedModel
 
 Source = Literal["auto", "conditional", "heads", "off"]
@@ -144,7 +145,6 @@ class _Source:
     ) -> None:  # fmt: skip
         self.aims, self.blocks = aims, 0
         self.loaded, self.model, self.plan, self.scale, self.workers = loaded, loaded.model, plan, scale, workers
-        self.write = Write(loaded.vocabulary)
         self.options = resolve_options(loaded, options)
         self.generator = torch.Generator(loaded.model.device).manual_seed(seed)
         self.rows = property_rows(loaded.model, self.generator)
@@ -183,7 +183,7 @@ class _Source:
             self.written += len(written)
             if turn == self.plan.rounds:
                 break
-            read, readable = self._read(written, z[live])
+            read, readable, _ = read_back(self.loaded, written, z[live], self.workers)
             missing = (away(self.model, read, wanted[live]) > MET) | ~readable
             live = live[missing]
             if not len(live):
@@ -219,17 +219,6 @@ class _Source:
             guidance=self.plan.asking.guidance if told else 0.0,
         )  # fmt: skip
         return list(as_items(sequences)), sequences.nats.tolist()
-
-    def _read(self, items: Sequence[Item], z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the latents (N, D) at which the model reads what it wrote, and whether it could, (N,).
-
-        ``z`` (N, D) stands for what is no molecule. Molecules are read in their canonical form: what a decoder writes
-        far from its training set is not, and the encoder, which saw no other form, misreads it (measured: an error in
-        logP of .55 instead of .44).
-        """
-        texts = [text or "" for text in self.write.translate(items)]
-        found = torch.from_numpy(encode_smiles(self.loaded, texts, workers=self.workers).latents).to(z.device)
-        return found.where(found.isfinite(), z), found.isfinite().all(1)
 
 
 def sample_where(

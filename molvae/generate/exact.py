@@ -24,8 +24,8 @@ from molvae.generate.chemistry import Read, Readable, Write, check_counts
 from molvae.generate.exact_fit import MARGIN, fit_noise
 from molvae.generate.exact_noise import Noise
 from molvae.generate.latents import Decoded, check_latents, check_smiles, decode_latents, encode_sequences
-from molvae.generate.molecules import BLOCK, GIVE_UP, as_items, resolve_options
 from molvae.generate.sampling import LONGEST, PLAIN, SamplingOptions, decode_tokens
+from molvae.generate.writing import BLOCK, GIVE_UP, as_items, resolve_options
 from molvae.nn.checkpoint import LoadedModel
 from molvae.nn.model import SequenceVAE
 

@@ -21,8 +21,8 @@ from molvae.data.batch import collate
 from molvae.errors import InputError
 from molvae.generate.chemistry import Molecule, Read, Readable, Write, check_counts, write_all
 from molvae.generate.exact_noise import Noise
-from molvae.generate.molecules import as_items, resolve_options, spare_threads
 from molvae.generate.sampling import GREEDY, SamplingOptions, decode_tokens, default_batch_size
+from molvae.generate.writing import as_items, resolve_options, spare_threads
 from molvae.nn.checkpoint import LoadedModel
 
 CHUNK = 256

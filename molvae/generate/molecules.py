@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import pandas as pd
 import torch
 
-from molvae.chem.parallel import cpu_count
 from molvae.generate.chemistry import Molecule, Write, check_counts, write_all
 from molvae.generate.prefilter import Prefilter, pays
+from molvae.generate.read_back import settle
 from molvae.generate.sampling import (
     DEFAULT,
     PASS,
@@ -26,43 +25,10 @@ from molvae.generate.sampling import (
     decode_tokens,
     default_batch_size,
     draw_uniforms,
-    suggested_length,
 )
 from molvae.generate.wanted import ANY, Collector, Wanted, shortfall
+from molvae.generate.writing import BLOCK, GIVE_UP, as_items, resolve_options, resolve_rounds, spare_threads
 from molvae.nn.checkpoint import LoadedModel
-
-BLOCK = 64
-"""Latents drawn at a time. Chance is drawn block by block, so that neither the batch size, nor the workers, nor how
-many molecules are wanted change the molecules that come first."""
-
-GIVE_UP = 20
-"""Times the wanted number that are drawn at most, before saying that no more can be had."""
-
-
-@contextmanager
-def spare_threads(device: torch.device) -> Iterator[None]:
-    """Leave cores to the worker processes: torch's threads spin while they wait, and stall when a core is missing."""
-    before = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(max(1, min(before, cpu_count() // 4)))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def resolve_options(loaded: LoadedModel, options: SamplingOptions) -> SamplingOptions:
-    """Return ``options`` with what the model suggests: a length limit from its longest molecule, a temperature."""
-    longest, temperature = loaded.facts.get("max_tokens"), options.temperature
-    if temperature is None:
-        temperature = float(loaded.facts.get("temperature", 1.0))
-    length = options.max_length or suggested_length(None if longest is None else int(longest))
-    return replace(options, max_length=length, temperature=temperature)
-
-
-def as_items(sequences: Sequences) -> list[tuple[tuple[int, ...], bool]]:
-    """Return one item for `Write` per row."""
-    return [(sequences.row(index), bool(sequences.finished[index])) for index in range(len(sequences))]
 
 
 class _Source:
@@ -70,8 +36,9 @@ class _Source:
 
     def __init__(
         self, loaded: LoadedModel, options: SamplingOptions, seed: int, batch_size: int | None, scale: float,
-        prefilter: Prefilter | None = None,
+        prefilter: Prefilter | None = None, rounds: int = 0, workers: int | None = None,
     ) -> None:  # fmt: skip
+        self.loaded, self.rounds, self.workers = loaded, rounds, workers
         self.model, self.options, self.scale = loaded.model, resolve_options(loaded, options), scale
         self.generator = torch.Generator(loaded.model.device).manual_seed(seed)
         size = batch_size or default_batch_size(loaded.model.device)
@@ -104,7 +71,7 @@ class _Source:
             latents.append(self.model.prior.sample(BLOCK, self.generator) * self.scale)
             chances.append(draw_uniforms(BLOCK, self.options, self.options.max_length or 0, self.generator))
         uniforms = [chance for chance in chances if chance is not None]
-        z = torch.cat(latents)
+        z = settle(self.loaded, torch.cat(latents), self.rounds, self.options, self.workers)
         return decode_tokens(
             self.model, z, self.model.unconditioned(len(z)), self.options, batch_size=len(z),
             uniforms=torch.cat(uniforms) if uniforms else None, prefilter=self.prefilter,
@@ -122,6 +89,7 @@ def sample(
     workers: int | None = None,
     progress: Callable[[int], None] | None = None,
     prefilter: bool | None = None,
+    rounds: int | None = None,
 ) -> pd.DataFrame:
     """Generate ``n`` molecules from the model's prior.
 
@@ -140,24 +108,27 @@ def sample(
         progress: called with the number of rows that are ready.
         prefilter: find what is empty, invalid or a repeat on the device, before RDKit; the table is the same. None
             does so on a GPU, see `molvae.generate.prefilter`.
+        rounds: of reading back what was written, see `molvae.generate.read_back`, before the molecule that counts is
+            written; None takes what the model suggests.
 
     Returns:
         A table with the columns smiles, state, nats (-log p of what was written, EOS included), the properties, and
         alerts (names joined by "; "). ``attrs``: ``counts``, see `Counts`; ``complete``, whether there are ``n`` rows;
-        ``prefiltered``, rows that RDKit did not have to see, by reason.
+        ``rounds``, how many there were; ``prefiltered``, rows that RDKit did not have to see, by reason.
 
     Warns:
         UserWarning: when 20 draws per molecule wanted gave fewer than ``n``.
 
     Raises:
-        InputError: when ``n`` is negative, or the batch size or the number of workers below 1.
+        InputError: when ``n`` or ``rounds`` is negative, or the batch size or the number of workers below 1.
     """
     check_counts(n=n, batch_size=batch_size, workers=workers)
+    turns = resolve_rounds(loaded, rounds)
     collector = Collector(n, wanted)
     device = loaded.model.device
     ahead = pays(device) if prefilter is None else prefilter
     screen = Prefilter(loaded.vocabulary, device, wanted.unique) if ahead else None
-    source = _Source(loaded, options, seed, batch_size, wanted.prior_temperature, screen)
+    source = _Source(loaded, options, seed, batch_size, wanted.prior_temperature, screen, turns, workers)
     write = Write(loaded.vocabulary, tuple(wanted.properties), wanted.alerts)
     with spare_threads(device):
         while collector.missing > 0 and collector.counts.drawn < GIVE_UP * n + 2 * BLOCK:
@@ -165,6 +136,7 @@ def sample(
     if collector.missing:
         warnings.warn(shortfall(len(collector.rows), n, asdict(collector.counts)), stacklevel=2)
     table = make_table(collector, tuple(wanted.properties))
+    table.attrs["rounds"] = turns
     table.attrs["prefiltered"] = {} if screen is None else dict(screen.counts)
     return table
 

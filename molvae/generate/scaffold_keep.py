@@ -21,11 +21,11 @@ from molvae.chem.open_ends import Layout
 from molvae.chem.properties import check_names
 from molvae.errors import InputError
 from molvae.generate.chemistry import check_counts
-from molvae.generate.molecules import spare_threads
 from molvae.generate.posterior import read_all
 from molvae.generate.sampling import DEFAULT, SamplingOptions
 from molvae.generate.scaffold import Found, Writer, Yield, as_table, collect
 from molvae.generate.wanted import PROPERTIES
+from molvae.generate.writing import spare_threads
 from molvae.nn.checkpoint import LoadedModel
 
 RADII = (0.5, 1.0, 2.0)

@@ -1,0 +1,74 @@
+"""Read what was written and write it again, so that a latent and its molecule come to agree.
+
+In: latents (N, D) and what was written from them. Out: the latents at which the model reads those molecules.
+
+Between the codes of real molecules a decoder writes strings that are nearly molecules of its kind. The encoder, which
+only ever saw real ones, reads them as the nearest it knows: writing and reading in turn is the walk of a denoising
+autoencoder (Bengio et al. 2013, https://arxiv.org/abs/1305.6663) with its noise left out, and ends where decode(mean of
+q(z|x)) is x. Drawing from q(z|x) instead of taking its mean was worse (FCD 3.0 to 3.6 instead of 2.2, n = 2,500).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from molvae.generate.chemistry import Item, Write
+from molvae.generate.latents import encode_smiles
+from molvae.generate.sampling import SamplingOptions, decode_tokens
+from molvae.generate.writing import as_items
+from molvae.nn.checkpoint import LoadedModel
+
+
+def read_back(
+    loaded: LoadedModel, items: Sequence[Item], z: torch.Tensor, workers: int | None
+) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+    """Return the latents (N, D) at which the model reads what it wrote, whether it could, (N,), and the SMILES read.
+
+    Molecules are read in their canonical form: what a decoder writes far from its training set is not, and the encoder,
+    which saw no other form, misreads it (measured: an error in logP of .55 instead of .44; FCD 3.3 instead of 2.2).
+
+    Args:
+        loaded: the model.
+        items: N as written, see `molvae.generate.writing.as_items`.
+        z: (N, D), which stands for what cannot be read.
+        workers: processes for chemistry; None means every core.
+    """
+    texts = [text or "" for text in Write(loaded.vocabulary).translate(items)]
+    read = encode_smiles(loaded, texts, workers=workers)
+    found = torch.from_numpy(read.latents).to(z.device)
+    return found.where(found.isfinite(), z), found.isfinite().all(1), [text or "" for text in read.smiles]
+
+
+def settle(
+    loaded: LoadedModel, z: torch.Tensor, rounds: int, options: SamplingOptions, workers: int | None = None
+) -> torch.Tensor:
+    """Return latents (N, D) after ``rounds`` of writing the likeliest molecule and reading it back.
+
+    A row is left alone once its molecule comes back, or when it is none that the model can read. No row is dropped.
+
+    Args:
+        loaded: the model.
+        z: (N, D) on the model's device.
+        rounds: 0 or more; most rows need three to five.
+        options: for the length limit and the precision; tokens are the likeliest each time.
+        workers: processes for chemistry; None means every core.
+    """
+    greedy = SamplingOptions(greedy=True, max_length=options.max_length, precision=options.precision)
+    z = z.clone()
+    live = np.arange(len(z))
+    before = [""] * len(z)
+    for _ in range(rounds):
+        rows = torch.from_numpy(live).to(z.device)
+        written = decode_tokens(loaded.model, z[rows], loaded.model.unconditioned(len(rows)), greedy)
+        read, _, texts = read_back(loaded, as_items(written), z[rows], workers)
+        z[rows] = read
+        changed = [bool(text) and text != before[row] for row, text in zip(live.tolist(), texts, strict=True)]
+        for row, text in zip(live.tolist(), texts, strict=True):
+            before[row] = text
+        live = live[changed]
+        if not len(live):
+            break
+    return z
