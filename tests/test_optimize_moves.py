@@ -36,6 +36,16 @@ def test_mutations_are_other_molecules_near_by() -> None:
             assert abs(Chem.MolFromSmiles(one).GetNumAtoms() - mol.GetNumAtoms()) <= 8
 
 
+def test_what_is_remembered_of_a_parent_is_not_touched_by_edits() -> None:
+    for mol in MOLS:
+        before = Chem.MolToSmiles(mol)
+        fresh = [mutate(Chem.Mol(mol), np.random.default_rng(seed)) for seed in range(20)]
+        for edit in MOVES:
+            edit(draft(mol), np.random.default_rng(3))
+        assert [mutate(mol, np.random.default_rng(seed)) for seed in range(20)] == fresh
+        assert finish(draft(mol).graph) == Chem.MolToSmiles(mol) == before
+
+
 def test_children_hold_atoms_of_both_parents() -> None:
     chance = np.random.default_rng(1)
     first, second = Chem.MolFromSmiles("ClCCCCl"), Chem.MolFromSmiles("BrCCCBr")

@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from rdkit import Chem
 from toy_space import ToySpace
 
+from molvae.optimize import surrogate
 from molvae.optimize.bandit import Bandit
 from molvae.optimize.families import Turns
-from molvae.optimize.features import DESCRIPTORS, describe, featurize, similarity
+from molvae.optimize.features import COUNTED, DESCRIPTORS, _generators, describe, featurize, similarity
 from molvae.optimize.gate import GATES, make_gate
-from molvae.optimize.gaussian import cholesky, evidence, solve
+from molvae.optimize.gaussian import cholesky, evidence, extend, solve
 from molvae.optimize.method import Starts
-from molvae.optimize.population import Member, Population, draw_parents
-from molvae.optimize.surrogate import MIXED, MORGAN_ONLY, GaussianProcess
+from molvae.optimize.population import Member, Population, draw_parents, read_molecule
+from molvae.optimize.surrogate import GROWTH, MIXED, MORGAN_ONLY, GaussianProcess
 
 CHAINS = ["C" * n + tail for n in range(1, 9) for tail in ("O", "N", "C(=O)O", "c1ccccc1", "F")]
 MOLS = [Chem.MolFromSmiles(one) for one in CHAINS]
@@ -33,9 +34,40 @@ def test_features_are_what_rdkit_says() -> None:
     features = featurize(MOLS[:3])
     assert features.morgan.shape == features.pairs.shape
     assert set(np.unique(features.morgan)) == {0.0, 1.0}
+    for found, made in zip((features.morgan, features.pairs), _generators(), strict=True):
+        assert (found == [made.GetFingerprintAsNumPy(mol) for mol in MOLS[:3]]).all()
     assert (similarity(features.morgan, features.morgan).diagonal() == 1).all()
     facts = dict(zip(DESCRIPTORS, describe(Chem.MolFromSmiles("C[NH+](C)CCCl")), strict=True))
     assert (facts["n_C"], facts["n_Cl"], facts["n_H"], facts["charge"], facts["n_atoms"]) == (4, 1, 11, 1, 6)
+
+
+@pytest.mark.parametrize("smiles", ["CCO", "C[NH+](C)CCCl", "[2H]OC", "[H][H]", "[Na+].[Cl-]", "*C", "C[CH2]", "BrI"])
+def test_counts_are_those_of_the_atoms(smiles: str) -> None:
+    mol = Chem.MolFromSmiles(smiles)
+    facts = dict(zip(DESCRIPTORS, describe(mol), strict=True))
+    symbols = Counter(atom.GetSymbol() for atom in mol.GetAtoms())
+    assert {element: facts[f"n_{element}"] for element in COUNTED} == {element: symbols[element] for element in COUNTED}
+    assert facts["n_H"] == sum(atom.GetTotalNumHs() for atom in mol.GetAtoms())
+    assert facts["n_atoms"] == mol.GetNumAtoms()
+
+
+def test_features_that_are_remembered_are_the_same_and_not_shared() -> None:
+    first = featurize(MOLS[:2])
+    kept = first.morgan.copy()
+    first.morgan[:] = 7
+    again = featurize([MOLS[1], Chem.MolFromSmiles(CHAINS[0])])
+    assert (again.morgan == kept[::-1]).all()
+    assert (again.numbers == first.numbers[::-1]).all()
+
+
+def test_a_string_is_read_once_and_other_writings_are_not_mixed_up() -> None:
+    one, other = read_molecule("CCO"), read_molecule("OCC")
+    assert one is not None
+    assert other is not None
+    assert one is read_molecule("CCO")
+    assert one[0] == other[0] == "CCO"
+    assert [atom.GetSymbol() for atom in other[1].GetAtoms()] == ["O", "C", "C"]
+    assert read_molecule("C(") is read_molecule("") is None
 
 
 @pytest.mark.parametrize("kernels", [MIXED, MORGAN_ONLY])
@@ -64,6 +96,42 @@ def test_molecules_added_piece_by_piece_or_dropped_make_no_difference() -> None:
     assert len(parts) == 30
     asked = featurize(MOLS[30:])
     assert np.allclose(whole.predict(asked), parts.predict(asked), rtol=1e-3, atol=1e-3)
+
+
+def test_a_factor_that_grew_predicts_like_a_new_one_and_is_made_anew_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surrogate, "EXTENDED", 30)
+    grown, values = GaussianProcess(), atoms(MOLS)
+    grown.add(featurize(MOLS[:30]))
+    grown.fit(values[:30])
+    units = grown._center
+    grown.add(featurize(MOLS[30:34]))
+    grown.fit(values[:34])
+    assert grown._center is units
+    assert len(grown._lower) == 34
+    whole = GaussianProcess((grown.kernel,))
+    whole.add(featurize(MOLS[:34]))
+    whole.fit(values[:34])
+    asked = featurize(MOLS[34:])
+    for one, other in zip(grown.predict(asked), whole.predict(asked), strict=True):
+        assert np.allclose(one, other, rtol=0.05, atol=0.05 * values.std())
+    grown.add(featurize(MOLS[34:]))
+    grown.fit(values)
+    assert len(MOLS) > GROWTH * 30
+    assert grown._center is not units
+    units = grown._center
+    grown.keep(np.arange(20))
+    grown.fit(values[:20])
+    assert grown._center is not units
+    assert len(grown._lower) == 20
+
+
+def test_a_factor_grows_by_rows() -> None:
+    points = np.random.default_rng(0).standard_normal((12, 4))
+    gram = points @ points.T
+    for old in (1, 7, 11):
+        grown = extend(cholesky(gram[:old, :old], 0.1), gram[old:, :old], gram[old:, old:], 0.1)
+        assert np.allclose(grown, cholesky(gram, 0.1))
+        assert (np.triu(grown, 1) == 0).all()
 
 
 @pytest.mark.parametrize("values", [[1.0, 1.0], [np.nan, 1.0], [1e300, -1e300]])

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,13 @@ class Call:
     smiles: str
     score: float
     raw: Mapping[str, float] = field(default_factory=dict)
+
+
+@lru_cache(maxsize=1000)
+def _canonical(smiles: str) -> str:
+    # The search and the budget both ask, about the same molecules in one step.
+    molecule = standardize(smiles)
+    return "" if isinstance(molecule, Rejected) else molecule.smiles
 
 
 class BudgetedOracle:
@@ -89,8 +97,7 @@ class BudgetedOracle:
 
     def canonical(self, smiles: str) -> str:
         """Return the canonical SMILES, "" when it is no molecule."""
-        molecule = standardize(smiles)
-        return "" if isinstance(molecule, Rejected) else molecule.smiles
+        return _canonical(smiles)
 
     def score(self, smiles: Sequence[str]) -> NDArray[np.float64]:
         """Score molecules, paying for the new ones in their order until the budget is spent.

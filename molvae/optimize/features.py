@@ -5,6 +5,7 @@ In: RDKit molecules. Out: `Features`: Morgan and atom pair bits (N, F) float32, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,8 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rdkit import Chem
-from rdkit.Chem import rdFingerprintGenerator, rdMolDescriptors
+from rdkit import Chem, DataStructs
+from rdkit.Chem import rdFingerprintGenerator, rdMolDescriptors, rdqueries
 
 from molvae.chem.properties import logp
 
@@ -21,6 +22,11 @@ BITS = 2048
 COUNTED = ("C", "N", "O", "F", "S", "P", "Cl", "Br", "I")
 DESCRIPTORS = (*(f"n_{element}" for element in COUNTED), "n_H", "n_atoms", "charge", "rings", "aromatic_rings",
                "rotatable_bonds", "hbd", "hba", "tpsa", "logp")  # fmt: skip
+
+
+_COUNT = re.compile(r"([A-Z][a-z]?)(\d*)")
+REMEMBERED = 8000
+"""Molecules whose features are kept: those that are not paid for are often made again, those that are, asked for."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +68,22 @@ def _generators() -> tuple[Any, Any]:
     )
 
 
+@lru_cache(maxsize=1)
+def _hydrogen() -> Any:
+    return rdqueries.AtomNumEqualsQueryAtom(1)
+
+
 def describe(mol: Chem.Mol) -> list[float]:
     """Return `DESCRIPTORS` of one sanitised molecule.
 
     >>> dict(zip(DESCRIPTORS, describe(Chem.MolFromSmiles("OCC")), strict=True))["n_H"]
     6.0
     """
-    symbols = [atom.GetSymbol() for atom in mol.GetAtoms()]
-    hydrogens = sum(atom.GetTotalNumHs() for atom in mol.GetAtoms())
+    counts = {element: int(count or 1) for element, count in _COUNT.findall(rdMolDescriptors.CalcMolFormula(mol))}
+    n_atoms, atoms_of_h = mol.GetNumAtoms(), len(mol.GetAtomsMatchingQuery(_hydrogen()))
     values = (
-        *(symbols.count(element) for element in COUNTED), hydrogens, len(symbols), Chem.GetFormalCharge(mol),
+        *(counts.get(element, 0) for element in COUNTED), counts.get("H", 0) - atoms_of_h, n_atoms,
+        Chem.GetFormalCharge(mol),
         rdMolDescriptors.CalcNumRings(mol), rdMolDescriptors.CalcNumAromaticRings(mol),
         rdMolDescriptors.CalcNumRotatableBonds(mol), rdMolDescriptors.CalcNumHBD(mol), rdMolDescriptors.CalcNumHBA(mol),
         rdMolDescriptors.CalcTPSA(mol), logp(mol),
@@ -80,18 +92,23 @@ def describe(mol: Chem.Mol) -> list[float]:
 
 
 def featurize(mols: Sequence[Chem.Mol]) -> Features:
-    """Return the features of N molecules.
+    """Return the features of N molecules, which must not be changed afterwards: what they look like is remembered.
 
     >>> featurize([Chem.MolFromSmiles("CCO")]).morgan.shape
     (1, 2048)
     """
-    morgan, pairs = _generators()
-    size = len(mols)
-    return Features(
-        np.array([morgan.GetFingerprintAsNumPy(mol) for mol in mols], dtype=np.float32).reshape(size, BITS),
-        np.array([pairs.GetFingerprintAsNumPy(mol) for mol in mols], dtype=np.float32).reshape(size, BITS),
-        np.array([describe(mol) for mol in mols], dtype=np.float64).reshape(size, len(DESCRIPTORS)),
-    )
+    rows = [_row(mol) for mol in mols]
+    packed = np.frombuffer(b"".join(row[0] for row in rows), dtype=np.uint8).reshape(len(rows), 2, BITS // 8)
+    bits = np.unpackbits(packed, axis=2, bitorder="little").astype(np.float32)
+    numbers = np.array([row[1] for row in rows], dtype=np.float64).reshape(len(rows), len(DESCRIPTORS))
+    return Features(np.ascontiguousarray(bits[:, 0]), np.ascontiguousarray(bits[:, 1]), numbers)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _row(mol: Chem.Mol) -> tuple[bytes, list[float]]:
+    """Return both kinds of bits, packed in 2 F / 8 bytes, and the descriptors."""
+    morgan, pairs = (DataStructs.BitVectToBinaryText(made.GetFingerprint(mol)) for made in _generators())
+    return morgan + pairs, describe(mol)
 
 
 def similarity(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:

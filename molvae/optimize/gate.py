@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from rdkit import Chem
+from rdkit.Chem import rdqueries
 from rdkit.Chem.FilterCatalog import FilterCatalog, FilterCatalogEntry, SmartsMatcher
 
 from molvae.chem.alerts import moses_alerts
@@ -46,6 +47,11 @@ def _odd() -> Any:
     return catalogue
 
 
+@lru_cache(maxsize=1)
+def _radical() -> Any:
+    return rdqueries.NumRadicalElectronsGreaterQueryAtom(0)
+
+
 def is_sane(mol: Chem.Mol) -> bool:
     """Say whether a molecule is in one piece, without radicals, rings above 8 atoms or `ODD` groups.
 
@@ -55,7 +61,7 @@ def is_sane(mol: Chem.Mol) -> bool:
     rings = mol.GetRingInfo().AtomRings()
     if mol.GetNumHeavyAtoms() > MOST_ATOMS or max(map(len, rings), default=0) > LARGEST_RING:
         return False
-    if any(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms()) or len(Chem.GetMolFrags(mol)) > 1:
+    if len(mol.GetAtomsMatchingQuery(_radical())) or len(Chem.GetMolFrags(mol)) > 1:
         return False
     return not _odd().HasMatch(mol)
 

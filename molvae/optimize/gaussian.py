@@ -28,6 +28,28 @@ def cholesky(gram: Array, noise: float) -> Array:
     return np.asarray(np.linalg.cholesky(gram + noise * np.eye(len(gram))), dtype=np.float64)
 
 
+def extend(lower: Array, side: Array, square: Array, noise: float) -> Array:
+    """Return the lower factor of a matrix (N + M, N + M) from that of its first N rows, sooner than `cholesky` does.
+
+    Args:
+        lower: factor (N, N) of the first rows, their noise included.
+        side: kernel (M, N) between the other rows and the first ones.
+        square: kernel (M, M) among the others, without noise.
+        noise: put on their diagonal, more where that is not enough.
+
+    >>> gram = np.array([[1.0, 0.5], [0.5, 1.0]])
+    >>> np.allclose(extend(cholesky(gram[:1, :1], 0.1), gram[1:, :1], gram[1:, 1:], 0.1), cholesky(gram, 0.1))
+    True
+    """
+    old, size = len(lower), len(lower) + len(square)
+    below = solve(lower, np.ascontiguousarray(side.T)).T
+    whole = np.zeros((size, size))
+    whole[:old, :old] = lower
+    whole[old:, :old] = below
+    whole[old:, old:] = cholesky(square - below @ below.T, noise)
+    return whole
+
+
 def solve(lower: Array, right: Array, transpose: bool = False) -> Array:
     """Solve a triangular system; torch does it without going over the whole matrix, numpy cannot."""
     factor = torch.from_numpy(lower)

@@ -8,8 +8,9 @@ set anew by valence. The idea of such moves for search: Jensen 2019, doi 10.1039
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from rdkit import Chem
@@ -27,6 +28,9 @@ GROUPS = (
 )  # fmt: skip
 """Pieces put on an atom, by their first atom."""
 
+REMEMBERED = 2000
+"""Parents whose Kekule form is kept: the best ones are cut open thousands of times."""
+
 RING_SIZES = {3: 0.3, 4: 0.2, 5: 3.0, 6: 4.0, 7: 0.5}
 TRIES = 6
 SINGLE, DOUBLE, TRIPLE = Chem.BondType.SINGLE, Chem.BondType.DOUBLE, Chem.BondType.TRIPLE
@@ -36,19 +40,23 @@ _KINDS = {1: SINGLE, 2: DOUBLE, 3: TRIPLE}
 
 @dataclass
 class Draft:
-    """A molecule under the knife: its Kekule form, and the hydrogens of each atom."""
+    """A molecule under the knife: its Kekule form, the hydrogens of each atom, single bonds outside rings.
+
+    Edits change ``graph`` alone; the rest is as it was before the first one.
+    """
 
     graph: Chem.RWMol
-    hydrogens: list[int]
+    hydrogens: tuple[int, ...]
+    cuts: tuple[int, ...]
 
     def open_atoms(self, least: int = 1) -> list[int]:
         """Return atoms that can take ``least`` bonds more."""
         return [index for index, count in enumerate(self.hydrogens) if count >= least]
 
 
-def draft(mol: Chem.Mol) -> Draft:
-    """Return an editable copy of a sanitised molecule."""
-    hydrogens = [atom.GetTotalNumHs() for atom in mol.GetAtoms()]
+@lru_cache(maxsize=REMEMBERED)
+def _kekulized(mol: Chem.Mol) -> Draft:
+    hydrogens = tuple(atom.GetTotalNumHs() for atom in mol.GetAtoms())
     graph = Chem.RWMol(mol)
     Chem.Kekulize(graph, clearAromaticFlags=True)
     for atom in graph.GetAtoms():
@@ -56,7 +64,19 @@ def draft(mol: Chem.Mol) -> Draft:
         atom.SetNoImplicit(False)
         atom.SetNumExplicitHs(0)
         atom.SetNumRadicalElectrons(0)
-    return Draft(graph, hydrogens)
+    cuts = (bond.GetIdx() for bond in graph.GetBonds() if bond.GetBondType() == SINGLE and not bond.IsInRing())
+    return Draft(graph, hydrogens, tuple(cuts))
+
+
+def draft(mol: Chem.Mol) -> Draft:
+    """Return an editable copy of a sanitised molecule, which must not be changed afterwards: its form is remembered."""
+    kept = _kekulized(mol)
+    return Draft(Chem.RWMol(kept.graph), kept.hydrogens, kept.cuts)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _written(mol: Chem.Mol) -> str:
+    return str(Chem.MolToSmiles(mol))
 
 
 def finish(graph: Chem.RWMol) -> str:
@@ -71,7 +91,7 @@ def finish(graph: Chem.RWMol) -> str:
     return "" if "." in smiles else smiles
 
 
-def _pick(options: list[int], chance: Chance) -> int:
+def _pick(options: Sequence[int], chance: Chance) -> int:
     return options[int(chance.integers(len(options)))]
 
 
@@ -215,17 +235,12 @@ def open_ring(work: Draft, chance: Chance) -> bool:
     return True
 
 
-def _cuts(graph: Chem.Mol) -> list[int]:
-    """Return the single bonds outside rings."""
-    return [bond.GetIdx() for bond in graph.GetBonds() if bond.GetBondType() == SINGLE and not bond.IsInRing()]
-
-
-def _cut(graph: Chem.RWMol, chance: Chance) -> tuple[int, int, list[int], list[int]] | None:
+def _cut(work: Draft, chance: Chance) -> tuple[int, int, list[int], list[int]] | None:
     """Cut a bond outside rings; return its two atoms and the atoms of either side, one side at random first."""
-    bonds = _cuts(graph)
-    if not bonds:
+    if not work.cuts:
         return None
-    bond = graph.GetBondWithIdx(_pick(bonds, chance))
+    graph = work.graph
+    bond = graph.GetBondWithIdx(_pick(work.cuts, chance))
     ends = [bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()]
     if chance.random() < 0.5:
         ends.reverse()
@@ -242,7 +257,7 @@ def _drop(graph: Chem.RWMol, atoms: list[int]) -> None:
 
 def move_branch(work: Draft, chance: Chance) -> bool:
     """Take the smaller side of a bond and put it on another atom."""
-    parts = _cut(work.graph, chance)
+    parts = _cut(work, chance)
     if parts is None:
         return False
     left, right, side, other = parts
@@ -257,7 +272,7 @@ def move_branch(work: Draft, chance: Chance) -> bool:
 
 def remove_branch(work: Draft, chance: Chance) -> bool:
     """Cut a bond and drop the smaller side."""
-    parts = _cut(work.graph, chance)
+    parts = _cut(work, chance)
     if parts is None:
         return False
     _drop(work.graph, min(parts[2], parts[3], key=len))
@@ -277,7 +292,7 @@ def mutate(mol: Chem.Mol, chance: Chance) -> str:
     >>> mutate(Chem.MolFromSmiles("CCO"), np.random.default_rng(0)) not in ("", "CCO")
     True
     """
-    before = Chem.MolToSmiles(mol)
+    before = _written(mol)
     weights = np.array(list(MOVES.values()))
     moves = list(MOVES)
     for _ in range(TRIES):
@@ -297,12 +312,12 @@ def cross(first: Chem.Mol, second: Chem.Mol, chance: Chance, most_atoms: int = 7
     ``first`` instead.
     """
     for _ in range(TRIES):
-        parts = _cut(draft(second).graph, chance)
+        parts = _cut(draft(second), chance)
         if parts is None:
             return ""
         left, right = draft(first), draft(second).graph
         graft = chance.random() < 0.25
-        mine = None if graft else _cut(left.graph, chance)
+        mine = None if graft else _cut(left, chance)
         sites = left.open_atoms()
         if (graft and not sites) or not (graft or mine):
             continue

@@ -20,8 +20,6 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from molvae.chem.rejected import Rejected
-from molvae.chem.standardize import standardize_mol
 from molvae.optimize.bandit import Bandit
 from molvae.optimize.families import Turns
 from molvae.optimize.features import featurize
@@ -30,7 +28,7 @@ from molvae.optimize.hybrid_options import HybridOptions
 from molvae.optimize.method import Proposal, Screen, Starts
 from molvae.optimize.operators import Operators
 from molvae.optimize.pareto import random_scalar
-from molvae.optimize.population import Member, Population, draw_parents, flat
+from molvae.optimize.population import Member, Population, draw_parents, flat, read_molecule
 from molvae.optimize.space import LatentSpace
 from molvae.optimize.surrogate import MIXED, GaussianProcess
 
@@ -154,14 +152,14 @@ class Hybrid:
         """Return the rows that are new molecules and may be paid for, in order, as members of their parents' family."""
         fresh: list[tuple[int, Member]] = []
         for row, (one, parent) in enumerate(zip(smiles, parents, strict=True)):
-            result = standardize_mol(one) if one else Rejected(one, "empty")
-            if isinstance(result, Rejected):
+            known = read_molecule(one) if one else None
+            if known is None:
                 continue
-            standard, mol = result
-            key = standard.smiles if self.settings.stereo else flat(standard.smiles, mol)
+            canonical, mol = known
+            key = canonical if self.settings.stereo else flat(canonical, mol)
             if key not in self._seen:
                 self._seen.add(key)
-                fresh.append((row, Member(standard.smiles, mol, parent.origin, parent.start)))
+                fresh.append((row, Member(canonical, mol, parent.origin, parent.start)))
         members = [one for _, one in fresh]
         fine = self._gate(members)
         if self.screen is not None:
@@ -240,10 +238,10 @@ class Hybrid:
         for one, start, score, worth in zip(smiles, starts, scores.tolist(), worths, strict=True):
             if not one or one in self.population:
                 continue
-            result = standardize_mol(one)
-            if isinstance(result, Rejected):
+            known = read_molecule(one)
+            if known is None:
                 continue
-            member = Member(one, result[1], one, start, score, worth)
+            member = Member(one, known[1], one, start, score, worth)
             self._seen.add(one if self.settings.stereo else flat(one, member.mol))
             if self.population.add(member) and not np.isnan((score, *worth)).any():
                 new.append(member)

@@ -45,6 +45,7 @@ class Operators:
             parents: n molecules.
             mates: n molecules; a move of one parent leaves them aside.
         """
+        self._encode(shares, parents, mates)
         made: list[str] = []
         points: list[NDArray[np.float64] | None] = []
         for name, count in shares.items():
@@ -58,6 +59,17 @@ class Operators:
             points += new
         # One call for all moves: small batches cost the decoder nearly as much as large ones.
         return [one or other for one, other in zip(made, self.decode(points), strict=True)]
+
+    def _encode(self, shares: Mapping[str, int], parents: Sequence[Member], mates: Sequence[Member]) -> None:
+        """Encode all that the moves will ask for in one call: small batches cost the encoder as much as large ones."""
+        needed: list[Member] = []
+        begin = 0
+        for name, count in shares.items():
+            part = slice(begin, begin + count)
+            needed += parents[part] if name in ("noise", "step", "blend") else ()
+            needed += mates[part] if name in ("step", "blend") else ()
+            begin += count
+        self.codes(needed)
 
     def remember(self, smiles: str, mean: NDArray[np.float64], std: NDArray[np.float64]) -> None:
         """Note where a molecule lies, (D,), and how wide its posterior is, (D,)."""

@@ -9,12 +9,18 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from rdkit import Chem
 
+from molvae.chem.rejected import Rejected
 from molvae.chem.scaffolds import murcko_mol
+from molvae.chem.standardize import standardize_mol
 from molvae.optimize.pareto import ranking
+
+REMEMBERED = 8000
+"""Strings whose molecules are kept: children that are not paid for are often made again."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,17 @@ def by_worth(members: Sequence[Member]) -> list[Member]:
     if any(one.objectives for one in members):
         return [members[row] for row in ranking(np.array([one.objectives for one in members]))]
     return sorted(members, key=lambda one: math.inf if math.isnan(one.score) else -one.score)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def read_molecule(smiles: str) -> tuple[str, Chem.Mol] | None:
+    """Return the canonical SMILES and the molecule of any SMILES, None of what is none.
+
+    The same string gives the same object, so that RDKit's notes on it, such as its logP, are found again; it must not
+    be changed.
+    """
+    result = standardize_mol(smiles)
+    return None if isinstance(result, Rejected) else (result[0].smiles, result[1])
 
 
 def flat(smiles: str, mol: Chem.Mol) -> str:

@@ -9,13 +9,14 @@ Griffiths et al. 2023, https://arxiv.org/abs/2212.04450
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from molvae.optimize.features import Features, similarity
-from molvae.optimize.gaussian import Array, cholesky, evidence, solve
+from molvae.optimize.gaussian import Array, cholesky, evidence, extend, solve
 
 Floats = NDArray[np.float32]
 
@@ -23,6 +24,12 @@ WIDTHS = (1.0, 3.0)
 """Lengths of the Gaussian kernel, in standard deviations of a descriptor times the root of their number."""
 
 NOISES = (1e-3, 1e-2, 0.1)
+EXTENDED = 800
+"""From so many molecules on the factor of the kernel is extended; fewer cost little to factorise anew."""
+
+GROWTH = 1.2
+"""The kernel is chosen anew when there are so many times the molecules it was chosen for."""
+
 JUDGED = 300
 """Molecules the marginal likelihood is computed on; more would not change the choice."""
 
@@ -81,7 +88,9 @@ def _border(old: Floats, side: Floats | None, square: Floats) -> Floats:
 class GaussianProcess:
     """An exact Gaussian process over molecules that are added, dropped, and fitted to scores.
 
-    Similarities between molecules are kept, so that a fit after a few new molecules costs one Cholesky decomposition.
+    Similarities between molecules are kept, and where there are many so is the factor of the kernel: a fit after a few
+    new molecules adds a few rows to it. Then the units of the descriptors, and the factor, are made anew only when
+    molecules were dropped or there are a fifth more than the kernel was chosen for.
 
     Args:
         kernels: what to choose from.
@@ -102,6 +111,7 @@ class GaussianProcess:
         self.known: Features | None = None
         self._parts = _Parts(np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32), np.zeros((0, 0)))
         self._chosen_at = 0
+        self._lower: Array = np.zeros((0, 0))
 
     def __len__(self) -> int:
         return 0 if self.known is None else len(self.known)
@@ -109,8 +119,8 @@ class GaussianProcess:
     def add(self, new: Features) -> None:
         """Take in molecules; `fit` must follow before the next `predict`."""
         self.ready = False
-        cross = self._bits(new, self.known) if self.known is not None else (None, None)
-        own = self._bits(new, new)
+        cross = self._bits(new, self.known, self.kernels) if self.known is not None else (None, None)
+        own = self._bits(new, new, self.kernels)
         blocks = [_border(old, side, square) for old, side, square in zip(self._bit_parts(), cross, own, strict=True)]
         self.known = new if self.known is None else self.known.join(new)
         self._parts = _Parts(blocks[0], blocks[1], np.zeros((0, 0)))
@@ -120,16 +130,18 @@ class GaussianProcess:
         if self.known is not None:
             self.known = self.known.take(rows)
             self._parts, self.ready = self._parts.part(rows), False
+            self._lower = np.zeros((0, 0))
 
     def _bit_parts(self) -> tuple[Floats, Floats]:
         return self._parts.morgan, self._parts.pairs
 
-    def _bits(self, left: Features, right: Features) -> tuple[Floats, Floats]:
+    @staticmethod
+    def _bits(left: Features, right: Features, kernels: Sequence[Kernel]) -> tuple[Floats, Floats]:
         """Return the two Tanimoto similarities (N, M); zeros for one that no kernel asks for."""
         blank = np.zeros((len(left), len(right)), dtype=np.float32)
         return (
-            similarity(left.morgan, right.morgan) if any(one.morgan for one in self.kernels) else blank,
-            similarity(left.pairs, right.pairs) if any(one.pairs for one in self.kernels) else blank,
+            similarity(left.morgan, right.morgan) if any(one.morgan for one in kernels) else blank,
+            similarity(left.pairs, right.pairs) if any(one.pairs for one in kernels) else blank,
         )
 
     def _squares(self, left: Features, right: Features) -> Array:
@@ -147,18 +159,33 @@ class GaussianProcess:
         if not 1e-12 * abs(self._mean) < self._spread < np.inf:
             return
         scaled = (values - self._mean) / self._spread
-        numbers = self.known.numbers
-        self._center = numbers.mean(0)
-        # A descriptor that never changed must neither divide by zero nor dominate once it does.
-        self._scale = np.maximum(numbers.std(0), np.maximum(0.05 * np.abs(self._center), 0.3))
-        parts = _Parts(*self._bit_parts(), self._squares(self.known, self.known))
-        if not self._chosen_at or len(values) > 1.2 * self._chosen_at:
-            self._choose(parts, scaled)
-        self._lower = cholesky(parts.weigh(self.kernel), self.kernel.noise)
+        if len(self._lower) >= EXTENDED and len(values) <= GROWTH * self._chosen_at:
+            self._extend(self.known)
+        else:
+            self._factorize(self.known, scaled)
         white = solve(self._lower, scaled[:, None])[:, 0]
         self._weights = solve(self._lower, white[:, None], transpose=True)[:, 0]
         self._amplitude = float((white**2).mean())
         self.ready = True
+
+    def _factorize(self, known: Features, scaled: Array) -> None:
+        """Make the factor of the kernel, its units and, when there are many more molecules, its weights anew."""
+        self._center = known.numbers.mean(0)
+        # A descriptor that never changed must neither divide by zero nor dominate once it does.
+        self._scale = np.maximum(known.numbers.std(0), np.maximum(0.05 * np.abs(self._center), 0.3))
+        parts = _Parts(*self._bit_parts(), self._squares(known, known))
+        if not self._chosen_at or len(scaled) > GROWTH * self._chosen_at:
+            self._choose(parts, scaled)
+        self._lower = cholesky(parts.weigh(self.kernel), self.kernel.noise)
+
+    def _extend(self, known: Features) -> None:
+        """Add what has come since to the factor of the kernel."""
+        old = len(self._lower)
+        new = known.take(np.arange(old, len(known)))
+        if len(new):
+            morgan, pairs = self._bit_parts()
+            gram = _Parts(morgan[old:], pairs[old:], self._squares(new, known)).weigh(self.kernel)
+            self._lower = extend(self._lower, gram[:, :old], gram[:, old:], self.kernel.noise)
 
     def _choose(self, parts: _Parts, values: Array) -> None:
         """Take the kernel under which the scores are likeliest, judged by half of the best and a sample of the rest."""
@@ -179,7 +206,8 @@ class GaussianProcess:
         """
         if not self.ready or self.known is None:
             raise ValueError("the process has not been fitted to at least two different scores")
-        cross = _Parts(*self._bits(asked, self.known), self._squares(asked, self.known)).weigh(self.kernel)
+        parts = _Parts(*self._bits(asked, self.known, (self.kernel,)), self._squares(asked, self.known))
+        cross = parts.weigh(self.kernel)
         mean = self._mean + self._spread * (cross @ self._weights)
         explained = (solve(self._lower, cross.T) ** 2).sum(0)
         variance = np.maximum(1.0 - explained, 1e-6) * self._amplitude
