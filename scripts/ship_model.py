@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from molvae.benchmark.card import HeldOut, card_table, choose_temperature, measure_card
+from molvae.benchmark.card import ROUNDS, HeldOut, card_table, choose_temperature, measure_card
 from molvae.data.table import read_smiles
 from molvae.errors import MolvaeError
 from molvae.files import write_text
@@ -62,8 +62,9 @@ def load_known_list(smiles: list[str]) -> set[str]:
 
 
 def rounded(source: LoadedModel, temperature: float | None) -> LoadedModel:
-    """Return ``source`` as it will be shipped: its weights rounded to half precision."""
-    facts = {**source.facts, **({} if temperature is None else {"temperature": temperature})}
+    """Return ``source`` as it will be shipped: its weights rounded to half precision, and how it is to be sampled."""
+    chosen = {} if temperature is None else {"temperature": temperature, "rounds": ROUNDS}
+    facts = {**source.facts, **chosen}
     with tempfile.TemporaryDirectory() as folder:
         save_model(Path(folder), source.model, source.vocabulary, source.config, facts, half=True)
         return load_model(folder, "cpu")
@@ -116,6 +117,7 @@ def main() -> None:
         seed=facts["seed"], hardware=hardware(source.config.train.threads or given.threads),
         prior=PRIORS[(facts["prior"] or {"kind": "normal"})["kind"]], temperature=temperature,
         choices=", ".join(f"{value:.2f} at {name}" for name, value in choices.items()), choice_n=CHOICE_N,
+        rounds=ROUNDS,
     )  # fmt: skip
     write(source, facts, found, card, given)
     sys.stdout.write(f"{card}\nwrote {given.output}\n{json.dumps(figures)}\n")

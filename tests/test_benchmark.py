@@ -70,13 +70,15 @@ def test_card_refuses_too_few_molecules() -> None:
 def test_card_states_n_seed_and_floor() -> None:
     names = ("exact", "active_units", "latent", "validity", "uniqueness", "novelty", "fcd_prior", "fcd_posterior")
     figures = {**dict.fromkeys(names, 0.5), "n": 1000, "seed": 3, "fcd_floor": 0.25, "asked": 5000, "accepted": 0.996}
-    figures |= {"fcd_prior_plain": 0.5, "uniqueness_plain": 0.5, "temperature": 0.3}
+    figures |= {"fcd_prior_plain": 0.5, "fcd_prior_once": 0.75, "uniqueness_plain": 0.5}
+    figures |= {"temperature": 0.3, "rounds": 5}
     facts = {"validation": {"rate": 20.0, "distortion": 3.0, "n": 100}, "prior": None, "prior_rate": None}
     table = card_table(figures, facts, HeldOut([], "ZINC test", [], "held-out"))
     assert "seed 3" in table
     assert "| accepted of 5,000 ZINC test molecules | 99.60% |" in table
     assert "| FCD of 1,000 real training molecules (the floor) | 0.25 |" in table
-    assert "token temperature 0.3, the default) against 1,000 held-out molecules" in table
+    assert "temperature 0.3, 5 rounds of reading back, the default) against 1,000 held-out molecules | 0.50" in table
+    assert "| the same without reading back | 0.75 |" in table
     assert "N(0, I) only" in table
 
 
@@ -87,7 +89,8 @@ def test_the_temperature_with_the_least_distance_is_chosen(monkeypatch: pytest.M
 
     asked: list[float | None] = []
 
-    def fake_sample(loaded: Any, n: int, options: Any, wanted: Any, seed: int) -> pd.DataFrame:
+    def fake_sample(loaded: Any, n: int, options: Any, wanted: Any, seed: int, rounds: int) -> pd.DataFrame:
+        assert rounds == card.ROUNDS
         asked.append(options.temperature)
         return pd.DataFrame({"smiles": ["C" * (1 + round(10 * options.temperature))]})
 

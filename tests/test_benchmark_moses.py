@@ -241,7 +241,7 @@ def test_draw_rejects_nothing(loaded: LoadedModel) -> None:
 @pytest.fixture
 def run(tmp_path: Path, yard: Yardstick) -> Callable[..., Run]:
     def make(n: int = 20, where: str = "run") -> Run:
-        return Run(tmp_path / where, Plan({"model": "tiny", "sha256": "0", "temperature": 0.5}, n, [0, 1]), yard, quiet)
+        return Run(tmp_path / where, Plan({"model": "tiny", "sha256": "0", "temperature": 0.5, "rounds": 0}, n, [0, 1]), yard, quiet)
 
     return make
 
@@ -299,7 +299,7 @@ def summary(fcd: float | None = 0.5) -> dict[str, Any]:
     reference = {"name": "Test", "source": "test.csv", "sha256": "f" * 64, "rows": 9, "n": 9, "drawn_with_seed": None}
     training = {"source": "train.csv", "sha256": "e" * 64, "n": 99, "strings": "made canonical"}
     return {
-        "subject": {"model": "tiny", "sha256": "0", "temperature": 0.5}, "n": 30, "seeds": [0, 1], "notes": [],
+        "subject": {"model": "tiny", "sha256": "0", "temperature": 0.5, "rounds": 0}, "n": 30, "seeds": [0, 1], "notes": [],
         "references": [reference], "training": training, "metrics": names, "model": None,
         "runs": {"0": figures, "1": {**figures, "FCD/Test": fcd and fcd + 0.2}},
         "floors": {"0": {**figures, "FCD/Test": 0.1}, "1": {**figures, "FCD/Test": 0.3}},
@@ -375,7 +375,7 @@ def test_the_verb_measures_a_model_and_resumes(
              "--codes", 10, "--workers", 1)  # fmt: skip
     runs(*given)
     said = capsys.readouterr().out
-    assert "model tiny, token temperature 0.5; n = 12, sampling seeds 0, 1" in said
+    assert "model tiny, token temperature 0.5, 0 rounds of reading back; n = 12, sampling seeds 0, 1" in said
     for part in (
         "exact reconstruction (greedy, z = mean)",
         "importance-weighted -log p",

@@ -18,11 +18,16 @@ from molvae.generate.molecules import sample
 from molvae.generate.reconstruction import reconstruct
 from molvae.generate.sampling import DEFAULT, PLAIN, SamplingOptions
 from molvae.generate.wanted import Wanted
+from molvae.generate.writing import resolve_rounds
 from molvae.nn.checkpoint import LoadedModel
 from molvae.train.evaluate import ACTIVE_VARIANCE
 
 BARE = Wanted(properties=(), alerts=False)
 TEMPERATURES = (1.0, 0.6, 0.3, 0.0)
+ROUNDS = 5
+"""Of reading back what was written. On ``moses``, with noise on the codes, token temperature 0, n = 2,500, the FCD was
+4.6 without, 2.5 after two rounds, 2.2 after five, when nearly every molecule came back as it was."""
+
 Say = Callable[[str], None]
 
 
@@ -42,17 +47,18 @@ class HeldOut:
 
 
 def choose_temperature(
-    loaded: LoadedModel, training: Sequence[str], n: int, seed: int
+    loaded: LoadedModel, training: Sequence[str], n: int, seed: int, rounds: int = ROUNDS
 ) -> tuple[float, dict[str, float]]:
     """Return the token temperature with the least FCD of ``n`` prior samples to training molecules, and each one's FCD.
 
-    Training molecules serve, so that the held-out ones of the card choose nothing.
+    Training molecules serve, so that the held-out ones of the card choose nothing. Every sample is written after
+    ``rounds`` of reading back.
     """
     picked = np.random.default_rng(seed + 2).permutation(len(training))[:n]
     target = chemnet_statistics([training[index] for index in picked])
     found = {}
     for temperature in TEMPERATURES:
-        table = sample(loaded, n, replace(PLAIN, temperature=temperature), BARE, seed=seed + 1)
+        table = sample(loaded, n, replace(PLAIN, temperature=temperature), BARE, seed=seed + 1, rounds=rounds)
         found[f"{temperature:g}"] = frechet_distance(chemnet_statistics([str(one) for one in table["smiles"]]), target)
     return float(min(found, key=found.__getitem__)), found
 
@@ -115,24 +121,29 @@ def _posterior_statistics(loaded: LoadedModel, smiles: Sequence[str], seed: int)
 
 
 def prior_figures(loaded: LoadedModel, known: frozenset[str], target: Gaussian, n: int, seed: int) -> dict[str, float]:
-    """Return validity, uniqueness, novelty, FCD of ``n`` prior samples: at the model's temperature, and at 1."""
+    """Return validity, uniqueness, novelty, FCD of ``n`` prior samples: as the model suggests, without rounds of
+    reading back, and without them at token temperature 1.
+    """
 
-    def draw(options: SamplingOptions) -> tuple[list[str], float]:
-        table = sample(loaded, n, options, BARE, seed=seed)
+    def draw(options: SamplingOptions, rounds: int | None) -> tuple[list[str], float]:
+        table = sample(loaded, n, options, BARE, seed=seed, rounds=rounds)
         counts = table.attrs["counts"]
         return [str(one) for one in table["smiles"]], counts["ok"] / max(1, counts["drawn"])
 
-    smiles, validity = draw(DEFAULT)
+    smiles, validity = draw(DEFAULT, None)
     distinct = set(smiles)
     figures = {
         "temperature": float(loaded.facts.get("temperature", 1.0)),
+        "rounds": resolve_rounds(loaded, None),
         "validity": validity,
         "uniqueness": len(distinct) / max(1, len(smiles)),
         "novelty": len(distinct - known) / max(1, len(distinct)),
         "fcd_prior": frechet_distance(chemnet_statistics(smiles), target),
     }
-    plain, _ = draw(PLAIN)
-    return figures | {"uniqueness_plain": len(set(plain)) / max(1, len(plain)),
+    once, _ = draw(DEFAULT, 0)
+    plain, _ = draw(PLAIN, 0)
+    return figures | {"fcd_prior_once": frechet_distance(chemnet_statistics(once), target),
+                      "uniqueness_plain": len(set(plain)) / max(1, len(plain)),
                       "fcd_prior_plain": frechet_distance(chemnet_statistics(plain), target)}  # fmt: skip
 
 
@@ -149,11 +160,12 @@ def card_table(figures: dict[str, Any], facts: dict[str, Any], held_out: HeldOut
         ("active latent units", f"{figures['active_units']} of {figures['latent']}"),
         ("validity, uniqueness, novelty of prior samples", ", ".join(
             f"{figures[name]:.4f}" for name in ("validity", "uniqueness", "novelty"))),
-        (f"FCD of prior samples (token temperature {figures['temperature']:g}, the default) against {reference}",
-         f"{figures['fcd_prior']:.2f}"),
-        ("the same at token temperature 1 (FCD, uniqueness)",
+        (f"FCD of prior samples (token temperature {figures['temperature']:g}, {figures['rounds']} rounds of reading "
+         f"back, the default) against {reference}", f"{figures['fcd_prior']:.2f}"),
+        ("the same without reading back", f"{figures['fcd_prior_once']:.2f}"),
+        ("without reading back, at token temperature 1 (FCD, uniqueness)",
          f"{figures['fcd_prior_plain']:.2f}, {figures['uniqueness_plain']:.4f}"),
-        ("FCD of decoded posterior samples (the ceiling of any prior)", f"{figures['fcd_posterior']:.2f}"),
+        ("FCD of decoded posterior samples, without reading back", f"{figures['fcd_posterior']:.2f}"),
         (f"FCD of {n:,} real training molecules (the floor)", f"{figures['fcd_floor']:.2f}"),
     ]  # fmt: skip
     head = f"| figure (seed {figures['seed']}) | value |\n|---|---|\n"

@@ -24,7 +24,9 @@ from molvae.data.batch import collate
 from molvae.generate.likelihood import is_point_mass
 from molvae.generate.molecules import sample
 from molvae.generate.posterior import read_posteriors
+from molvae.generate.read_back import settle
 from molvae.generate.sampling import DEFAULT
+from molvae.generate.writing import resolve_options, resolve_rounds
 from molvae.nn.checkpoint import LoadedModel
 from molvae.train.evaluate import ACTIVE_VARIANCE
 
@@ -39,14 +41,16 @@ Floats = NDArray[np.float64]
 
 
 def draw(
-    loaded: LoadedModel, n: int, temperature: float | None, seed: int, workers: int | None, say: Say
-) -> list[tuple[str, str]]:
+    loaded: LoadedModel, n: int, temperature: float | None, seed: int, workers: int | None, say: Say,
+    rounds: int | None = None,
+) -> list[tuple[str, str]]:  # fmt: skip
     """Draw ``n`` molecules through the prior without rejecting any: SMILES ("" where there is none) and state.
 
     Empty strings, which sampling draws again, stand at the end as blanks beyond ``n``, so that they count as invalid.
 
     Args:
         temperature: of the tokens; None takes the model's own.
+        rounds: of reading back what was written; None takes the model's own.
     """
     options = dataclasses.replace(DEFAULT, temperature=temperature)
     with warnings.catch_warnings():
@@ -54,7 +58,7 @@ def draw(
         warnings.simplefilter("ignore", UserWarning)
         table = sample(
             loaded, n, options, dataclasses.replace(BARE, keep_failed=True), seed=seed, workers=workers,
-            progress=lambda done: say(done, n),
+            progress=lambda done: say(done, n), rounds=rounds,
         )  # fmt: skip
     rows = [(smiles or "", str(state)) for smiles, state in zip(table["smiles"], table["state"], strict=True)]
     return rows + [("", "empty")] * int(table.attrs["counts"]["empty"])
@@ -149,7 +153,7 @@ def nearest_in_noise(z: Floats, mean: Floats, std: Floats, rows: int = 1000, blo
 @torch.inference_mode()
 def near_copies(
     loaded: LoadedModel, training: TrainingSet, real: list[str], draws: int, codes: int, seed: int,
-    workers: int | None, say: Say,
+    workers: int | None, say: Say, rounds: int | None = None,
 ) -> dict[str, Any] | None:  # fmt: skip
     """Return the share of prior draws that lie inside the noise of a training molecule's code; None without noise.
 
@@ -161,6 +165,7 @@ def near_copies(
         real: held-out SMILES.
         draws: latents from the prior.
         codes: training molecules at most, drawn with ``seed``.
+        rounds: of reading back what was written, after which a draw is looked at; None takes the model's own.
     """
     if is_point_mass(loaded):
         return None
@@ -174,7 +179,9 @@ def near_copies(
         say(min(start + CODES_AT_ONCE, len(chosen)), len(chosen))
     mean, std = np.concatenate(means), np.concatenate(stds)
     limit = own_noise(loaded.model.latent)
-    z = loaded.model.prior.sample(draws, torch.Generator(loaded.model.device).manual_seed(seed)).cpu().double().numpy()
+    first = loaded.model.prior.sample(draws, torch.Generator(loaded.model.device).manual_seed(seed))
+    settled = settle(loaded, first, resolve_rounds(loaded, rounds), resolve_options(loaded, DEFAULT), workers)
+    z = settled.cpu().double().numpy()
     held = read_posteriors(loaded, real, workers)
     good = ~np.isnan(held.mean[:, 0])
     noise = np.random.default_rng(seed).standard_normal(held.mean[good].shape)

@@ -51,7 +51,8 @@ class Plan:
     """What a run does; equal plans give equal figures.
 
     Attributes:
-        subject: what is measured: ``samples`` (a file) or ``model`` with its ``temperature``, each with a ``sha256``.
+        subject: what is measured: ``samples`` (a file) or ``model`` with its ``temperature`` and ``rounds``,
+            each with a ``sha256``.
         n: molecules.
         seeds: of sampling and of the floor.
     """
@@ -120,7 +121,7 @@ class Run:
         if not path.is_file():
             rows = draw(
                 loaded, self.plan.n, self.plan.subject["temperature"], seed, self.yard.workers,
-                lambda done, of: self.say(f"sampling, seed {seed}", done, of),
+                lambda done, of: self.say(f"sampling, seed {seed}", done, of), self.plan.subject["rounds"],
             )  # fmt: skip
             text = io.StringIO()
             writer = csv.writer(text, lineterminator="\n")
@@ -164,8 +165,9 @@ class Run:
         def copies() -> dict[str, Any] | None:
             real = read_smiles(test)[: extent.held]
             return near_copies(
-                loaded, self.yard.training, real, extent.draws, extent.codes, seed, workers, stage("training codes")
-            )
+                loaded, self.yard.training, real, extent.draws, extent.codes, seed, workers, stage("training codes"),
+                self.plan.subject["rounds"],
+            )  # fmt: skip
 
         return {
             "reconstruction": self.part("reconstruction", back) if extent.reconstruct != 0 else None,

@@ -92,8 +92,10 @@ def describe_table(summary: Mapping[str, Any]) -> list[str]:
 def describe_setting(summary: Mapping[str, Any]) -> list[str]:
     """Return what was measured, how many, with which seeds, against what."""
     subject, training = summary["subject"], summary["training"]
-    what = f"model {subject['model']}, token temperature {subject['temperature']:g}" if "model" in subject else (
-        f"samples {subject['samples']}")  # fmt: skip
+    what = f"samples {subject.get('samples')}"
+    if "model" in subject:
+        how = f"token temperature {subject['temperature']:g}, {subject['rounds']} rounds of reading back"
+        what = f"model {subject['model']}, {how}"
     seeds = ", ".join(summary["runs"])
     chance = f"sampling seeds {seeds}" if "model" in subject else "one file"
     lines = [f"MOSES: {what}; n = {summary['n']:,}, {chance}; ± is the standard deviation over seeds"]

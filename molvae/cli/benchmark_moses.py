@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from molvae.cli.options import Device, Model, OwnTemperature, Workers
+from molvae.cli.options import Device, Model, OwnTemperature, Rounds, Workers
 
 if TYPE_CHECKING:
     from molvae.benchmark.moses import Yardstick
@@ -64,6 +64,7 @@ def command(
     seeds: Seeds = 3,
     seed: Seed = 0,
     temperature: OwnTemperature = None,
+    rounds: Rounds = None,
     train: Split = "moses:train",
     test: Split = "moses:test",
     test_scaffolds: Split = "moses:test_scaffolds",
@@ -92,7 +93,7 @@ def command(
         raise ConfigError("--samples and --model are two things to measure.", "Give one of them.")
     samples = None if samples is None else locate(samples)
     loaded = load_model(model, device) if samples is None else None
-    plan = _plan(loaded, samples, number, list(range(seed, seed + seeds)), temperature)
+    plan = _plan(loaded, samples, number, list(range(seed, seed + seeds)), temperature, rounds)
     files = {name: Path(locate(source)) for name, source in
              (("train", train), ("Test", test), ("TestSF", test_scaffolds))}  # fmt: skip
     extent = Extent(reconstruct, likelihood, bound, codes, draws=min(10_000, plan.n))
@@ -107,8 +108,9 @@ def command(
 
 
 def _plan(
-    loaded: LoadedModel | None, samples: str | None, number: int | None, seeds: list[int], temperature: float | None
-) -> Plan:
+    loaded: LoadedModel | None, samples: str | None, number: int | None, seeds: list[int], temperature: float | None,
+    rounds: int | None,
+) -> Plan:  # fmt: skip
     """Return what is to be measured, named by checksums.
 
     Raises:
@@ -118,11 +120,13 @@ def _plan(
     from molvae.errors import InputError
     from molvae.files import MANIFEST, sha256_file
     from molvae.generate.known import read_smiles
+    from molvae.generate.writing import resolve_rounds
 
     if loaded is not None:
         own = float(loaded.facts.get("temperature", 1.0)) if temperature is None else temperature
         manifest = sha256_file(loaded.directory / MANIFEST)
-        subject = {"model": loaded.directory.name, "sha256": manifest, "temperature": own}
+        turns = resolve_rounds(loaded, rounds)
+        subject = {"model": loaded.directory.name, "sha256": manifest, "temperature": own, "rounds": turns}
         return Plan(subject, number or USUAL, seeds)
     rows = len(read_smiles(str(samples)))
     if number is not None and number > rows:

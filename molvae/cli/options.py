@@ -71,6 +71,15 @@ OwnTemperature = Annotated[
         show_default=False,
     ),
 ]
+Rounds = Annotated[
+    int | None,
+    typer.Option(
+        "--rounds",
+        help="Times to read back what was written and write it again, with --where after a move towards what is asked; "
+        "left out, what suits the model.",
+        show_default=False,
+    ),
+]
 TopK = Annotated[int, typer.Option("--top-k", help="Choose among the k likeliest tokens only; 0 means all.")]
 TopP = Annotated[float, typer.Option("--top-p", help="Choose among the likeliest tokens that hold this share.")]
 MaxLength = Annotated[
