@@ -37,6 +37,8 @@ SAMPLE = Path(__file__).resolve().parent.parent / "data" / "moses_sample.csv.gz"
 TOKENS = ["[C]", "[O]", "[N]", "[F]", "[=C]", "[=O]", "[#N]", "[Ring1]", "[Branch1]", "[=Branch1]"]
 PNG = b"\x89PNG\r\n\x1a\n"
 
+SUBJECT = {"model": "tiny", "sha256": "0", "temperature": 0.5, "rounds": 0}
+
 
 def quiet(what: str, done: int, of: int) -> None:
     """Say nothing."""
@@ -241,7 +243,7 @@ def test_draw_rejects_nothing(loaded: LoadedModel) -> None:
 @pytest.fixture
 def run(tmp_path: Path, yard: Yardstick) -> Callable[..., Run]:
     def make(n: int = 20, where: str = "run") -> Run:
-        return Run(tmp_path / where, Plan({"model": "tiny", "sha256": "0", "temperature": 0.5, "rounds": 0}, n, [0, 1]), yard, quiet)
+        return Run(tmp_path / where, Plan(SUBJECT, n, [0, 1]), yard, quiet)
 
     return make
 
@@ -299,7 +301,7 @@ def summary(fcd: float | None = 0.5) -> dict[str, Any]:
     reference = {"name": "Test", "source": "test.csv", "sha256": "f" * 64, "rows": 9, "n": 9, "drawn_with_seed": None}
     training = {"source": "train.csv", "sha256": "e" * 64, "n": 99, "strings": "made canonical"}
     return {
-        "subject": {"model": "tiny", "sha256": "0", "temperature": 0.5, "rounds": 0}, "n": 30, "seeds": [0, 1], "notes": [],
+        "subject": SUBJECT, "n": 30, "seeds": [0, 1], "notes": [],
         "references": [reference], "training": training, "metrics": names, "model": None,
         "runs": {"0": figures, "1": {**figures, "FCD/Test": fcd and fcd + 0.2}},
         "floors": {"0": {**figures, "FCD/Test": 0.1}, "1": {**figures, "FCD/Test": 0.3}},

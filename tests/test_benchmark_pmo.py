@@ -17,9 +17,11 @@ import pandas as pd
 import pytest
 from toy_space import ToySpace
 
-from molvae.benchmark import pmo
-from molvae.benchmark.pmo import CALLS, Entry, Plan, account, curve, missing, read_result, run_entry, run_plan, top_auc
-from molvae.benchmark.pmo_table import COLUMNS, PUBLISHED, markdown, read_table, table_csv, write_table
+from molvae.benchmark import stored_runs
+from molvae.benchmark.pmo import CALLS, Plan, account, curve, top_auc
+from molvae.benchmark.pmo_table import COLUMNS, PUBLISHED, read_table
+from molvae.benchmark.stored_runs import Entry, missing, read_result, run_entry, run_plan
+from molvae.benchmark.task_table import markdown, table_csv, write_table
 from molvae.errors import ConfigError, InputError, UnknownNameError
 from molvae.files import directory_lock
 from molvae.optimize.result import Result
@@ -30,7 +32,7 @@ LOADED: Any = SimpleNamespace(directory=Path("toy"))
 
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pmo, "ModelSpace", lambda loaded: ToySpace())
+    monkeypatch.setattr(stored_runs, "ModelSpace", lambda loaded: ToySpace())
 
 
 def published_formula(scores: list[float], top: int, every: int, calls: int) -> float:
@@ -92,7 +94,7 @@ def test_a_plan_is_run_stored_and_not_run_again(tmp_path: Path) -> None:
     assert [entry.name for entry in begun] == ["qed.random.0", "median1.random.0", "qed.random.1", "median1.random.1"]
     assert missing(tmp_path, plan) == []
     for entry, facts in zip(plan.entries(), results, strict=True):
-        assert read_result(entry.path(tmp_path)) == json.loads(json.dumps(facts))
+        assert read_result(entry.path(tmp_path), "auc_top10") == json.loads(json.dumps(facts))
         assert facts["n_calls"] <= 40
         molecules = pd.read_csv(tmp_path / "runs" / entry.name / "molecules.csv")
         assert facts["auc_top10"] == pytest.approx(published_formula(molecules["score"].tolist(), 10, 100, 40))
@@ -143,11 +145,11 @@ def test_results_of_other_terms_are_refused(tmp_path: Path, change: dict[str, An
     plan = Plan(("qed",), ("random",), (0,), 40)
     next(run_plan(LOADED, plan, tmp_path))
     path = plan.entries()[0].path(tmp_path)
-    path.write_text(json.dumps({**read_result(path), **change}))
+    path.write_text(json.dumps({**read_result(path, "auc_top10"), **change}))
     with pytest.raises(ConfigError, match=text):
         list(run_plan(LOADED, plan, tmp_path))
     other = {"model": {"manifest_sha256": "other"}, "calls": 40, "options": ""}
-    path.write_text(json.dumps({**read_result(path), **other}))
+    path.write_text(json.dumps({**read_result(path, "auc_top10"), **other}))
     with pytest.raises(ConfigError, match="another model"):
         list(run_plan(LOADED, plan, tmp_path))
 

@@ -26,7 +26,7 @@ from molvae.nn.checkpoint import load_model, save_model
 from molvae.nn.model import SequenceVAE
 from molvae.optimize.oracles import FunctionOracle
 from molvae.optimize.registry import METHODS
-from molvae.optimize.result import Result
+from molvae.optimize.result import Result, top_mean
 from molvae.optimize.run import optimize, search
 from molvae.optimize.search import Progress, Settings
 from molvae.optimize.space import ModelSpace
@@ -118,6 +118,19 @@ def test_progress_never_goes_back_or_past_the_budget() -> None:
     assert calls == sorted(calls)
     assert calls[-1] == 33
     assert [one.best for one in seen] == sorted(one.best for one in seen)
+
+
+@pytest.mark.parametrize("minimize", [False, True])
+def test_a_search_ends_when_its_ten_best_are_good_enough(minimize: bool) -> None:
+    whole = go(budget=120, minimize=minimize).molecules
+    bar = top_mean(whole["score"].head(60).tolist(), 10, minimize)
+    early = go(budget=120, minimize=minimize, enough=bar)
+    assert early.stopped == "enough"
+    assert 10 <= early.n_calls < 120
+    assert top_mean(early.molecules["score"].tolist(), 10, minimize) == pytest.approx(bar, rel=0.5)
+    assert list(early.molecules["smiles"]) == list(whole["smiles"].head(early.n_calls))
+    beyond = math.copysign(1e9, -1 if minimize else 1)
+    assert go(budget=40, minimize=minimize, enough=beyond).stopped == "budget"
 
 
 def test_a_space_with_nothing_new_ends_the_search() -> None:

@@ -7,7 +7,14 @@ from __future__ import annotations
 
 import typer
 
-from molvae.cli import benchmark_guacamol, benchmark_moses, benchmark_pmo
+from molvae.cli import (
+    benchmark_constrained,
+    benchmark_guacamol,
+    benchmark_guacamol_goals,
+    benchmark_moses,
+    benchmark_multiobjective,
+    benchmark_pmo,
+)
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 
@@ -21,3 +28,6 @@ group = typer.Typer(
 group.command("moses", context_settings=SETTINGS)(benchmark_moses.command)
 group.command("guacamol-distribution", context_settings=SETTINGS)(benchmark_guacamol.command)
 group.command("pmo", context_settings=SETTINGS)(benchmark_pmo.command)
+group.command("constrained", context_settings=SETTINGS)(benchmark_constrained.command)
+group.command("multiobjective", context_settings=SETTINGS)(benchmark_multiobjective.command)
+group.command("guacamol", context_settings=SETTINGS)(benchmark_guacamol_goals.command)

@@ -1,7 +1,7 @@
 """Verb ``molvae optimize``: search the latent space for molecules with a better score.
 
 In: an oracle or a goal file, start molecules or none, a model. Out: a run directory: molecules.csv, best.csv, run.json,
-journal.jsonl.
+journal.jsonl; pareto.csv and hypervolume.csv for goals of several objectives.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from molvae.cli.output import Destination
     from molvae.nn.checkpoint import LoadedModel
     from molvae.optimize.oracles import Oracle
-    from molvae.optimize.result import Result
+    from molvae.optimize.result import Front, Result
 
 SHOWN = 10
 
@@ -243,12 +243,19 @@ def _report(result: Result, output: Path) -> None:
         for row in starts[starts["problem"] != ""].head(3).itertuples():
             console.print(f"  {row.input}: {row.problem}", markup=False, soft_wrap=True)
     console.print(_table(result))
+    if result.front is not None:
+        console.print(_front_line(result.front), markup=False)
     names = ", ".join(str(path) for path in result.files)
     console.print(f"{result.n_calls} calls; stopped: {result.stopped}", markup=False)
     console.print(f"wrote {names}", markup=False, soft_wrap=True)
     if result.stopped in ("SIGINT", "SIGTERM"):
         console.print(f"continue with: --resume -o {output}", markup=False, soft_wrap=True)
         raise typer.Exit(128 + signal.Signals[result.stopped])
+
+
+def _front_line(front: Front) -> str:
+    corner = f"above {front.reference:g} in every objective" if front.reference == 0 else "below 1 in every objective"
+    return f"front: {len(front.molecules):,} molecules; hypervolume {front.hypervolume:.4g} {corner}"
 
 
 def _table(result: Result) -> object:

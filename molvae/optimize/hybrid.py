@@ -66,6 +66,8 @@ class Hybrid:
     options: ClassVar[type[HybridOptions]] = HybridOptions
     kernels: ClassVar = MIXED
     drawn_kept: ClassVar[int] = 1000
+    # A round makes some fifteen children for each molecule it may pay for: many without a new one say much.
+    patience: ClassVar[int] = 50
     several: ClassVar[bool] = True
 
     def __init__(

@@ -1,24 +1,31 @@
 """Turn the calls of a search into tables and files.
 
-In: calls with their parents. Out: `Result`; molecules.csv, best.csv and run.json in the run's directory.
+In: calls with their parents. Out: `Result`; molecules.csv, best.csv and run.json in the run's directory, and for goals
+of several objectives pareto.csv and hypervolume.csv.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from molvae.chem.fingerprints import morgan, tanimoto
 from molvae.files import write_json, write_with
+from molvae.optimize.pareto import front, hypervolume_curve
 
 TOP = 100
+POINTS = 100
+"""Of a hypervolume curve, at most, but one every `FEWEST` calls at most."""
+FEWEST = 10
 JOURNAL, MOLECULES, BEST, RUN = "journal.jsonl", "molecules.csv", "best.csv", "run.json"
+PARETO_FRONT, HYPERVOLUME = "pareto.csv", "hypervolume.csv"
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,27 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Front:
+    """What a search for several objectives found.
+
+    Attributes:
+        molecules: those that no other one dominates: step, smiles, parent, and each objective by its name, best first
+            by the first one.
+        curve: calls, and the hypervolume of all molecules until then.
+        reference: the corner that the volume is measured from, one number for all objectives.
+    """
+
+    molecules: pd.DataFrame
+    curve: pd.DataFrame
+    reference: float
+
+    @property
+    def hypervolume(self) -> float:
+        """The volume at the end, 0 before the first call."""
+        return float(self.curve["hypervolume"].iloc[-1]) if len(self.curve) else 0.0
+
+
+@dataclass(frozen=True)
 class Result:
     """What a search found.
 
@@ -57,6 +85,7 @@ class Result:
         n_calls: unique oracle calls used.
         stopped: why it ended: "budget", "nothing new", or the name of a signal.
         files: what was written.
+        front: for goals of several objectives; else None.
     """
 
     best: pd.DataFrame
@@ -65,6 +94,41 @@ class Result:
     n_calls: int
     stopped: str
     files: list[Path] = field(default_factory=list)
+    front: Front | None = None
+
+
+def pareto_front(
+    found: Sequence[Found], names: Sequence[str], values: NDArray[np.float64], minimize: bool = False,
+    refused: Collection[str] = (),
+) -> Front:  # fmt: skip
+    """Return the front among N molecules, and how the volume below it grew call by call.
+
+    The volume is measured from 0 in every objective, the worst that a score from 0 to 1 can be; from 1 when low scores
+    are looked for.
+
+    Args:
+        found: N molecules in the order of their calls.
+        names: of M objectives.
+        values: (N, M) objectives as the oracle tells them, NaN where one is missing.
+        minimize: whether low ones are better.
+        refused: molecules that are on no front.
+    """
+    sign, reference = (-1.0, 1.0) if minimize else (1.0, 0.0)
+    worth = sign * values
+    worth[[row for row, one in enumerate(found) if one.smiles in refused]] = math.nan
+    rows = front(worth).tolist()
+    rows.sort(key=lambda row: (-worth[row, 0], row))
+    table = pd.DataFrame(
+        {
+            "step": pd.Series([found[row].step for row in rows], dtype=int),
+            "smiles": pd.Series([found[row].smiles for row in rows], dtype=object),
+            "parent": pd.Series([found[row].parent for row in rows], dtype=object),
+            **{name: pd.Series(values[rows, column], dtype=float) for column, name in enumerate(names)},
+        }
+    )
+    every = max(FEWEST, math.ceil(len(found) / POINTS))
+    curve = hypervolume_curve(worth, np.full(len(names), sign * reference), every)
+    return Front(table, pd.DataFrame(curve, columns=["calls", "hypervolume"]), reference)
 
 
 def molecules_table(found: list[Found]) -> pd.DataFrame:
@@ -121,14 +185,22 @@ def top_mean(scores: list[float], n: int, minimize: bool) -> float:
     return float(np.mean(finite)) if finite else math.nan
 
 
-def write_tables(directory: Path, result: Result) -> None:
-    """Write molecules.csv and best.csv; a failed score is an empty cell.
+def write_tables(directory: Path, result: Result) -> list[Path]:
+    """Write molecules.csv, best.csv and what there is of a front; a failed score is an empty cell.
 
     Raises:
         OutputError: when a file cannot be written.
     """
-    write_with(directory / MOLECULES, lambda path: result.molecules.to_csv(path, index=False) and None)
-    write_with(directory / BEST, lambda path: result.best.to_csv(path, index=False) and None)
+    tables = {MOLECULES: result.molecules, BEST: result.best}
+    if result.front is not None:
+        tables |= {PARETO_FRONT: result.front.molecules, HYPERVOLUME: result.front.curve}
+    for name, table in tables.items():
+        _write_table(directory / name, table)
+    return [directory / name for name in tables]
+
+
+def _write_table(path: Path, table: pd.DataFrame) -> None:
+    write_with(path, lambda temporary: table.to_csv(temporary, index=False) and None)
 
 
 def write_facts(directory: Path, facts: dict[str, Any]) -> None:

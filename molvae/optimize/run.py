@@ -1,6 +1,7 @@
 """Optimise with a trained model, and keep the run in a directory that can be resumed.
 
-In: a model, an oracle, start molecules and settings. Out: a `Result`; molecules.csv, best.csv, run.json, journal.jsonl.
+In: a model, an oracle, start molecules and settings. Out: a `Result`; molecules.csv, best.csv, run.json, journal.jsonl,
+and pareto.csv and hypervolume.csv for several objectives.
 
 A resumed run starts from the beginning with the same seed; scores come from the journal until it ends, so it takes the
 same course without paying for a molecule twice.
@@ -26,7 +27,7 @@ from molvae.optimize.interrupt import Stopper
 from molvae.optimize.journal import Journal
 from molvae.optimize.oracles import Oracle, find_oracle
 from molvae.optimize.registry import find_method
-from molvae.optimize.result import BEST, JOURNAL, MOLECULES, RUN, Result, write_facts, write_tables
+from molvae.optimize.result import JOURNAL, RUN, Result, write_facts, write_tables
 from molvae.optimize.search import ProgressCallback as ProgressCallback
 from molvae.optimize.search import Search, Settings, find_starts
 from molvae.optimize.space import LatentSpace, ModelSpace
@@ -76,10 +77,10 @@ def search(
         finally:
             result = run.result(stopped)
             if directory is not None:
-                write_tables(directory, result)
+                result.files.extend(write_tables(directory, result))
                 more = {"state": stopped, "counts": run.counts(), "seconds": round(time.monotonic() - began, 1)}
                 write_facts(directory, {**facts, **more, "starts": [start.facts() for start in run.starts]})
-                result.files.extend(directory / name for name in (MOLECULES, BEST, RUN, JOURNAL))
+                result.files.extend(directory / name for name in (RUN, JOURNAL))
     return result
 
 
@@ -112,6 +113,7 @@ def check_directory(directory: Path, identity: dict[str, Any], resume: bool) -> 
         raise InputError(f"{directory / RUN} cannot be read: {error}.", "Start anew in another directory.") from error
     # Runs of before methods had settings do not say that theirs had none.
     before.setdefault("options", "")
+    before.setdefault("enough", None)
     for name, value in identity.items():
         if before.get(name) != value and not (name == "budget" and value >= before.get(name, 0)):
             was = "other molecules" if name == "starts" else f"{name} = {before.get(name)}"

@@ -21,7 +21,7 @@ from molvae.optimize.goal_constraints import Constraints
 from molvae.optimize.interrupt import Interrupted, Stopper
 from molvae.optimize.method import Method, Proposal, Screened, Several, Starts
 from molvae.optimize.registry import drawn_kept, find_method, make_method, parse_options
-from molvae.optimize.result import Found, Result, best_table, molecules_table, top_mean
+from molvae.optimize.result import Found, Front, Result, best_table, molecules_table, pareto_front, top_mean
 from molvae.optimize.space import LatentSpace
 from molvae.optimize.starts import START_COLUMNS, Start, decode_proposal, drawn_starts, given_starts
 
@@ -29,7 +29,7 @@ DRAWN = 32
 """Molecules drawn from the prior, and scored, when none are given."""
 
 PATIENCE = 200
-"""Proposals in a row without one new molecule after which a search ends."""
+"""Rounds of proposals in a row without one new molecule after which a search ends; a method may name its own."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Settings:
         minimize: look for low scores.
         min_similarity: Tanimoto similarity to its start that a molecule must have.
         options: the method's own settings, ``name=value`` separated by commas.
+        enough: the search ends when the mean of its ten best is so high (with ``minimize``, so low); None never.
 
     Raises:
         InputError: when a value is out of range.
@@ -68,6 +69,7 @@ class Settings:
     minimize: bool = False
     min_similarity: float = 0.0
     options: str = ""
+    enough: float | None = None
 
     def __post_init__(self) -> None:
         find_method(self.method)
@@ -117,6 +119,7 @@ class Search:
         self.sign = -1.0 if settings.minimize else 1.0
         self.found: list[Found] = []
         self.n_proposed = self.n_empty = self.n_dissimilar = 0
+        self._judged: dict[tuple[str, int], bool] = {}
 
     def begin(self) -> Method:
         """Score the starts and return the method, ready to search from them."""
@@ -144,10 +147,14 @@ class Search:
         method = make_method(self.settings.method, self.space, starts, chance, self.settings.options)
         if isinstance(method, Screened) and (self.settings.min_similarity > 0 or self.constraints):
             method.screen = self.allowed
-        goal = self.oracle.oracle
-        if isinstance(method, Several) and isinstance(goal, GoalOracle) and goal.mean == PARETO:
+        if isinstance(method, Several) and self._goal() is not None:
             method.objectives = self.objectives
         return method
+
+    def _goal(self) -> GoalOracle | None:
+        """Return the goal when it asks for a front."""
+        goal = self.oracle.oracle
+        return goal if isinstance(goal, GoalOracle) and goal.mean == PARETO else None
 
     def record(self, parents: Sequence[str], starts: Sequence[str]) -> None:
         """Note the calls that are new, with a parent and a start for each."""
@@ -181,8 +188,8 @@ class Search:
 
     def objectives(self, smiles: Sequence[str]) -> NDArray[np.float64]:
         """Return the goal's objectives (n, M) of n molecules that were scored, higher is better; NaN for others."""
-        goal = self.oracle.oracle
-        assert isinstance(goal, GoalOracle)
+        goal = self._goal()
+        assert goal is not None
         raw = {call.smiles: call.raw for call in self.oracle.calls}
         return self.sign * goal.objectives([raw.get(one, {}) for one in smiles])
 
@@ -197,17 +204,26 @@ class Search:
 
         "" never is.
         """
-        allowed = np.array([bool(one) for one in smiles], dtype=bool)
+        if self.settings.min_similarity == 0 and not self.constraints:
+            return np.array([bool(one) for one in smiles], dtype=bool)
+        pairs = list(zip(smiles, map(int, starts), strict=True))
+        # A method that screens asks about what it proposes before the search does.
+        new = [pair for pair in dict.fromkeys(pairs) if pair[0] and pair not in self._judged]
+        self._judged.update(zip(new, self._judge(new), strict=True))
+        return np.array([bool(pair[0]) and self._judged[pair] for pair in pairs], dtype=bool)
+
+    def _judge(self, pairs: Sequence[tuple[str, int]]) -> list[bool]:
+        """Say which of n molecules, each with the start it descends from, keep what the settings and the goal ask."""
+        fine = [True] * len(pairs)
         if self.settings.min_similarity > 0:
-            bits = morgan(smiles)
-            for row in np.flatnonzero(allowed).tolist():
-                start = starts[row]
+            bits = morgan([one for one, _ in pairs])
+            for row, (_, start) in enumerate(pairs):
                 near = tanimoto(bits[row : row + 1], self._bits[start : start + 1])[0, 0]
-                allowed[row] = near >= self.settings.min_similarity
+                fine[row] = bool(near >= self.settings.min_similarity)
         if self.constraints:
-            for row in np.flatnonzero(allowed).tolist():
-                allowed[row] = not self.constraints.broken(smiles[row], self._names[starts[row]])
-        return allowed
+            for row, (one, start) in enumerate(pairs):
+                fine[row] = fine[row] and not self.constraints.broken(one, self._names[start])
+        return fine
 
     def go(self, stopper: Stopper) -> str:
         """Search until something ends it, and return what did."""
@@ -216,17 +232,36 @@ class Search:
             idle = 0
             while self.oracle.left and not stopper.requested:
                 idle = 0 if self.step(method) else idle + 1
-                if idle >= PATIENCE:
+                if idle >= getattr(method, "patience", PATIENCE):
                     return "nothing new"
+                if self._is_enough():
+                    return "enough"
         except Interrupted:
             return stopper.requested
         return stopper.requested or "budget"
+
+    def _is_enough(self) -> bool:
+        enough = self.settings.enough
+        if enough is None or self.oracle.n_calls < 10:
+            return False
+        best = top_mean([call.score for call in self.oracle.calls], 10, self.settings.minimize)
+        return self.sign * best >= self.sign * enough
 
     def result(self, stopped: str) -> Result:
         """Return the tables of what was found so far."""
         starts = pd.DataFrame([start.facts() for start in self.starts], columns=list(START_COLUMNS))
         best = best_table(self.found, self.settings.minimize, self._refused())
-        return Result(best, molecules_table(self.found), starts, self.oracle.n_calls, stopped)
+        return Result(
+            best, molecules_table(self.found), starts, self.oracle.n_calls, stopped, front=self._front()
+        )  # fmt: skip
+
+    def _front(self) -> Front | None:
+        goal = self._goal()
+        if goal is None:
+            return None
+        names = [component.name for component in goal.components]
+        values = goal.objectives([one.raw for one in self.found])
+        return pareto_front(self.found, names, values, self.settings.minimize, self._refused())
 
     def _refused(self) -> set[str]:
         """Return the starts that break a constraint: they are scored all the same, as nothing else is."""

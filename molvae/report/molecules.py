@@ -17,6 +17,7 @@ from molvae.report.blocks import Block, Card, Section, Tile, count_lines, figure
 from molvae.report.figures import BLUE, GREY, property_histograms, search_curve, short
 from molvae.report.reference import count_known, reference_properties
 from molvae.report.tables import SearchRun, Table, records, tally
+from molvae.report.volumes import volume_chart
 
 CAPTION = {"qed": "QED", "logp": "logP", "sa": "SA", "mol_weight": "MW"}
 SHOWN, PAIRS, LISTED = 25, 12, 10
@@ -130,8 +131,22 @@ def search_section(run: SearchRun, cards: list[Card], several: bool) -> Section 
     listed = records(ranked.drop_duplicates("smiles").head(LISTED))
     lines = [(str(place), short(row["score"]), row["smiles"]) for place, row in enumerate(listed, start=1)]
     section.blocks.append(Block("Best molecules", head=("", run.oracle, "SMILES"), rows=lines))
-    section.blocks += _call_counts(run)
+    section.blocks += [*_front(run), *_call_counts(run)]
     return section
+
+
+def _front(run: SearchRun) -> Sequence[Block]:
+    """Return the front of a search for several objectives, and the volume below it over the calls."""
+    names = [str(name) for name in run.front.columns if name not in ("step", "smiles", "parent")]
+    if not names or not {"calls", "hypervolume"} <= set(run.hypervolume.columns):
+        return []
+    curve = run.hypervolume[["calls", "hypervolume"]].apply(pd.to_numeric, errors="coerce").dropna()
+    chart = volume_chart(curve.to_numpy(dtype=np.float64).tolist())
+    shown = records(run.front.head(PAIRS))
+    lines = [(*(short(float(row[name])) for name in names), row["smiles"]) for row in shown]
+    text = f"{len(run.front):,} molecules that no other one beats; the first {len(shown)} by {names[0]}."
+    blocks = [Block("Front", "The volume below the front.", charts=[chart])] if chart is not None else []
+    return [*blocks, Block("Molecules of the front", text, head=(*names, "SMILES"), rows=lines)]
 
 
 def _call_counts(run: SearchRun) -> Sequence[Block]:

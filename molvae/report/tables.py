@@ -77,6 +77,8 @@ class SearchRun:
     molecules: pd.DataFrame
     best: pd.DataFrame = field(default_factory=pd.DataFrame)
     facts: dict[str, Any] = field(default_factory=dict)
+    front: pd.DataFrame = field(default_factory=pd.DataFrame)
+    hypervolume: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -219,6 +221,9 @@ def _sort_table(path: Path, sources: Sources) -> None:
         run = SearchRun(path.parent, rows, facts=read_json(path.parent / "run.json", sources.notes))
         if (path.parent / "best.csv").is_file():
             run.best = read_table(path.parent / "best.csv")
+        if (path.parent / "pareto.csv").is_file() and (path.parent / "hypervolume.csv").is_file():
+            run.front = read_table(path.parent / "pareto.csv")
+            run.hypervolume = read_table(path.parent / "hypervolume.csv")
         sources.searches.append(run)
     elif {"input", "output"} <= set(rows.columns):
         sources.reconstructions.append(Table(path, rows))
