@@ -59,9 +59,11 @@ class ObjectiveConfig(Section):
     target_rate: float = Field(40.0, gt=0, description="nats per molecule that the rate controller holds")
     free_bits: float = Field(0.0, ge=0, description="nats per latent dimension that cost nothing")
     token_dropout: float = Field(0.0, ge=0, lt=1, description="share of the decoder's input tokens replaced by UNK")
-    code_noise: float = Field(
-        0.0, ge=0, lt=1, description="share of latents moved part of the way to N(0, I) before they are decoded"
-    )
+    code_noise: float | None = Field(
+        None, ge=0, lt=1,
+        description="share of latents moved part of the way to N(0, I) before they are decoded; "
+        "unset takes the objective's own",
+    )  # fmt: skip
     head_weight: float | None = Field(
         None, ge=0, description="gamma, weight of the property heads; unset takes the objective's own"
     )

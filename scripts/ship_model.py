@@ -20,13 +20,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from molvae.benchmark.card import ROUNDS, HeldOut, card_table, choose_temperature, measure_card
+from molvae.benchmark.card import HeldOut, card_table, choose_temperature, measure_card
 from molvae.data.table import read_smiles
 from molvae.errors import MolvaeError
 from molvae.files import write_text
 from molvae.generate.anomaly import MEASURED, SAMPLES, USUAL, read_reference
 from molvae.generate.known import load_known
 from molvae.nn.checkpoint import LoadedModel, load_model, save_model
+from molvae.train.run import ROUNDS
 
 PRIORS = {"gmm": "Gaussian mixture", "flow": "normalizing flow", "normal": "standard normal, not"}
 KEPT = 1000

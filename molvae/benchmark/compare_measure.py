@@ -174,7 +174,7 @@ def _drawn(loaded: LoadedModel, yard: Yardstick, request: Request, workers: int 
         python_warnings.simplefilter("ignore", UserWarning)
         table = sample(
             loaded, yard.n, SamplingOptions(temperature=request.temperature), BARE, seed=request.seed,
-            workers=workers, progress=lambda done: say(done, yard.n),
+            workers=workers, progress=lambda done: say(done, yard.n), rounds=0,
         )  # fmt: skip
     smiles = [str(one) for one in table["smiles"]]
     distinct, counts = set(smiles), table.attrs["counts"]

@@ -116,6 +116,7 @@ class Objective:
         self.samples = row.samples if config.samples is None else config.samples
         self.match_weight = row.match_weight if config.match_weight is None else config.match_weight
         self.head_weight = row.head_weight if config.head_weight is None else config.head_weight
+        self.code_noise = row.code_noise if config.code_noise is None else config.code_noise
         beta = row.beta if config.beta is None else config.beta
         self.schedule = build_schedule(config, config.schedule or row.schedule, beta)
         self.parts: Parts | None = None
@@ -150,7 +151,7 @@ class Objective:
         if model.condition_names:
             shown = mask_properties(shown, model.config.condition_dropout, generator)
         cond = model.condition(shown)
-        decoded = blur_codes(z, self.config.code_noise, generator)
+        decoded = blur_codes(z, self.code_noise, generator)
         log_prob = log_prob_in_turns(model.decoder, batch.tokens, decoded, cond, inputs, self.config.samples_at_once)
         # A flow multiplies many small steps; half precision would make its density a guess.
         with torch.autocast(z.device.type, enabled=False):

@@ -32,7 +32,7 @@ class Row:
     """The pieces of one objective; the meaning of each column stands in `molvae.objectives.objective`.
 
     Attributes:
-        beta, schedule, samples, match_weight, head_weight: what the config's settings of these names are when unset.
+        beta, schedule, samples, match_weight, head_weight, code_noise: what the settings of these names are when unset.
         prior: N(0, I), or a flow that is trained with the model and stays its prior.
         aggregate, adversary: how all codes together are drawn towards the prior; at most one of them.
         needs: settings of the model that must name a property, such as ``condition_on``.
@@ -49,13 +49,14 @@ class Row:
     adversary: Adversary | None = None
     match_weight: float = 0.0
     head_weight: float = 1.0
+    code_noise: float = 0.0
     needs: tuple[str, ...] = ()
 
 
 PRESETS: dict[str, Row] = {
     "ae": Row(as_point, zero, mean_bound, beta=0.0, schedule="constant"),
     "vae": Row(as_normal, analytic_kl, mean_bound, beta=1.0, schedule="warmup"),
-    "beta_vae": Row(as_normal, analytic_kl, mean_bound, beta=0.1, schedule="warmup"),
+    "beta_vae": Row(as_normal, analytic_kl, mean_bound, beta=0.1, schedule="warmup", code_noise=0.2),
     "cvae": Row(as_normal, analytic_kl, mean_bound, beta=0.1, schedule="warmup", needs=("condition_on",)),
     "iwae": Row(as_normal, sampled_kl, importance_bound, beta=1.0, schedule="warmup", samples=8),
     "wae": Row(as_point, zero, mean_bound, beta=0.0, schedule="constant", aggregate=mmd, match_weight=100.0),

@@ -33,6 +33,14 @@ RUN_FILE = "run.json"
 ENOUGH_CODES = 200
 """Molecules below which a fine-tuned model keeps the prior it had: a new one would only know those few."""
 
+ROUNDS = 5
+"""Of reading back what was written. Shipped ``moses`` with noise on its codes, token temperature 0, n = 2,500: FCD 4.6
+without, 2.5 after two rounds, 2.2 after five, when nearly every molecule came back as it was."""
+
+RECONSTRUCTS = 0.3
+"""Share of exact reconstruction from which rounds are suggested. Small models of `molvae compare`, FCD without and with
+five rounds at token temperature 0: 9.6 and 6.1 (exact .39), 17.5 and 12.4 (.56), but 20.6 and 52.0 (exact 0)."""
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -155,6 +163,17 @@ def finish(
     return Trained(loaded, result, prior)
 
 
+def suggested_rounds(exact: float) -> int:
+    """Return how often `molvae.generate.molecules.sample` should read back what a model wrote, by what it reconstructs.
+
+    Reading back is for models that know their own molecules again; one that ignores its latent writes the same few.
+
+    >>> suggested_rounds(0.7), suggested_rounds(0.0)
+    (5, 0)
+    """
+    return ROUNDS if exact >= RECONSTRUCTS else 0
+
+
 def model_facts(dataset: Dataset, config: Config, result: FitResult, prior: PriorFit | None) -> dict[str, Any]:
     """Return what a user of the model should know about its making."""
     progress, found = result.progress, result.validation
@@ -169,6 +188,7 @@ def model_facts(dataset: Dataset, config: Config, result: FitResult, prior: Prio
         "device": str(result.model.device),
         "finished": time.strftime("%Y-%m-%d", time.gmtime()),
         "averaged_weights": result.averaged,
+        "rounds": suggested_rounds(found.exact),
         "validation": {name: round(float(value), 4) for name, value in vars(found).items()},
         **(prior.facts() if prior else {"prior": None, "prior_rate": None}),
     }
