@@ -20,20 +20,21 @@ from molvae.data.vocabulary import Vocabulary
 from molvae.files import carry_files
 from molvae.generate.anomaly import own_reference, read_reference, score
 from molvae.generate.checking import check as check_molecules
-from molvae.generate.conditional import PLAINLY, Asking, sample_where
+from molvae.generate.complete import TRIES, complete
+from molvae.generate.conditional import PLAINLY, Asking
 from molvae.generate.exact import ExactCodes, decode_exact, encode_exact, sample_exact
 from molvae.generate.impute import as_table, impute
 from molvae.generate.interpolate import interpolate
 from molvae.generate.known import load_known
 from molvae.generate.labelled import label
 from molvae.generate.latents import decode_latents, encode_smiles
-from molvae.generate.molecules import sample
 from molvae.generate.neighbors import neighbors
 from molvae.generate.predict import FITTED_FILE, head_facts, save_with_head
 from molvae.generate.reconstruction import reconstruct
-from molvae.generate.requests import Condition, read_conditions
+from molvae.generate.requests import Condition
 from molvae.generate.sampling import GREEDY, SamplingOptions
 from molvae.generate.scaffold import sample_scaffold
+from molvae.generate.scaffold_where import sample_asked
 from molvae.generate.wanted import PROPERTIES, Wanted
 from molvae.nn.checkpoint import LoadedModel, load_model, save_model
 from molvae.optimize.oracles import Oracle
@@ -168,25 +169,12 @@ class MolVAE:
         return [result.smiles for result in decode_latents(self.loaded, latents, options=options, seed=seed)]
 
     def sample(
-        self,
-        n: int,
-        *,
-        temperature: float | None = None,
-        greedy: bool = False,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        unique: bool = False,
-        not_in: Iterable[str] | Path = frozenset(),
-        properties: Sequence[str] = PROPERTIES,
-        alerts: bool = True,
-        keep_failed: bool = False,
-        prior_temperature: float = 1.0,
-        seed: int = 0,
-        batch_size: int | None = None,
-        workers: int | None = None,
-        conditions: str | Mapping[str, Condition] | None = None,
-        asking: Asking = PLAINLY,
-    ) -> pd.DataFrame:
+        self, n: int, *, temperature: float | None = None, greedy: bool = False, top_k: int = 0, top_p: float = 1.0,
+        unique: bool = False, not_in: Iterable[str] | Path = frozenset(), properties: Sequence[str] = PROPERTIES,
+        alerts: bool = True, keep_failed: bool = False, prior_temperature: float = 1.0, seed: int = 0,
+        batch_size: int | None = None, workers: int | None = None,
+        conditions: str | Mapping[str, Condition] | None = None, asking: Asking = PLAINLY, scaffold: str | None = None,
+    ) -> pd.DataFrame:  # fmt: skip
         """Generate ``n`` molecules; the same seed gives the same ones.
 
         Args:
@@ -200,22 +188,22 @@ class MolVAE:
             batch_size, workers: molecules on the device at once, processes for chemistry; None takes what suits.
             conditions: what molecules should have, as in --where or as ``{"logp": 2.5, "qed": (0.8, None)}``.
             asking: how they are asked for, see `molvae.generate.conditional.Asking`.
+            scaffold: what every molecule holds, SMILES with one to three [*], or two fragments to be linked; then all
+                are different, and columns say what sits at each [*], see `molvae.generate.scaffold`.
 
         Returns:
             A table with smiles, state, nats, the properties and alerts; ``attrs["counts"]`` says what was drawn;
             under conditions also what was asked, obtained and missed, see `conditional.sample_where`.
 
         Raises:
-            InputError: when a number makes no sense, or ``not_in`` cannot be read.
+            InputError: when a number makes no sense, or ``not_in`` or the scaffold cannot be read.
             UnknownNameError: when a property does not exist.
         """
         options = SamplingOptions(temperature, greedy, top_k, top_p)
         known = load_known(Path(not_in)) if isinstance(not_in, str | Path) else frozenset(not_in)
         wanted = Wanted(unique, known, properties, alerts, keep_failed, prior_temperature)
-        if conditions is not None:
-            return sample_where(self.loaded, n, read_conditions(conditions), asking, options, wanted, seed=seed,
-                                batch_size=batch_size, workers=workers)  # fmt: skip
-        return sample(self.loaded, n, options, wanted, seed=seed, batch_size=batch_size, workers=workers)
+        return sample_asked(self.loaded, n, options, wanted, conditions=conditions, asking=asking, scaffold=scaffold,
+                            seed=seed, batch_size=batch_size, workers=workers)  # fmt: skip
 
     def sample_exact(self, n: int, *, seed: int = 0) -> ExactCodes:
         """Draw exact codes of ``n`` molecules, see `molvae.generate.exact.sample_exact`; `decode` writes them."""
@@ -335,6 +323,17 @@ class MolVAE:
         """
         nothing = np.full(len(smiles), np.nan)
         return as_table(impute(self.loaded, smiles, dict.fromkeys(names, nothing), by_head=by_head))
+
+    def complete(self, masked: Sequence[str], k: int = 10, *, tries: int = TRIES, seed: int = 0) -> pd.DataFrame:
+        """Complete molecules with missing pieces, the likeliest first: see `molvae.generate.complete.complete`.
+
+        Args:
+            masked: N SMILES with {?}, {3} or {2..5} where a piece is missing.
+            k: different completions wanted for each.
+            tries: sequences written for each.
+            seed: of all chance.
+        """
+        return complete(self.loaded, masked, k, tries=tries, seed=seed)
 
     def optimize(
         self,

@@ -331,3 +331,10 @@ def test_requests_see_fitted_heads_beside_the_trained_ones(loaded: LoadedModel, 
     assert (table["pIC50_requested"] >= 2).all()
     with pytest.raises(UnknownNameError, match="Ki"):
         sample_where(taught, 4, parse_where("Ki>=2"))
+    far = f"pIC50={info.maximum + 3:g}, logp=2"
+    warnings = sample_where(taught, 0, parse_where(far), Asking(rounds=0), workers=1).attrs["warnings"]
+    away = (info.maximum + 3 - info.mean) / info.std
+    assert len(warnings) == 1
+    assert f"lies 3 above the training set ({info.minimum:.4g} to {info.maximum:.4g}" in warnings[0]
+    assert f"{away:.1f} standard deviations" in warnings[0]
+    assert sample_where(taught, 0, parse_where("pIC50>=2"), workers=1).attrs["warnings"] == ()

@@ -378,10 +378,10 @@ def test_options_that_do_not_go_together_are_refused(run_molvae) -> None:
     refused = run_molvae("sample", "-m", "moses", "--scaffold", "CCO")
     assert refused.returncode == 2
     assert "0 open positions; 1 to 3" in refused.stderr
-    with pytest.raises(ConfigError, match="does not go with --where"):
-        sample_verb._scaffold(ONE, [], object())
     with pytest.raises(ConfigError, match="drawn with --scaffold"):
-        sample_verb._scaffold(None, [Path("a.svg")], None)
+        sample_verb._scaffold(None, [Path("a.svg")], None, None)
+    with pytest.raises(ConfigError, match="--rounds does not go with --scaffold alone"):
+        sample_verb._scaffold(ONE, [], None, 2)
     with pytest.raises(ConfigError, match="no noise can be held"):
         neighbors_verb._keep(True)
 

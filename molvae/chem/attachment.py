@@ -6,7 +6,7 @@ molecule that holds it. Stereo and charges of the scaffold are kept; isotopes on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -153,8 +153,7 @@ def substituents(scaffold: Scaffold, mol: Chem.Mol) -> tuple[str, ...] | None:
     >>> substituents(benzene, Chem.MolFromSmiles("c1ccccc1CO")), substituents(benzene, Chem.MolFromSmiles("Cc1ccccc1C"))
     (('[*]CO',), None)
     """
-    found = _find(scaffold, mol)
-    return found[1] if found else None
+    return next((parts for _, parts in matches(scaffold, mol)), None)
 
 
 def find_scaffold(scaffold: Scaffold, mol: Chem.Mol) -> tuple[int, ...]:
@@ -163,19 +162,17 @@ def find_scaffold(scaffold: Scaffold, mol: Chem.Mol) -> tuple[int, ...]:
     >>> find_scaffold(read_scaffold("[*]c1ccccc1"), Chem.MolFromSmiles("Cc1ccccc1"))
     (1, 2, 3, 4, 5, 6)
     """
-    found = _find(scaffold, mol)
-    return tuple(sorted(found[0].values())) if found else ()
+    return next((tuple(sorted(core.values())) for core, _ in matches(scaffold, mol)), ())
 
 
-def _find(scaffold: Scaffold, mol: Chem.Mol) -> tuple[dict[int, int], tuple[str, ...]] | None:
-    """Return where the scaffold lies in ``mol``, and what is outside."""
+def matches(scaffold: Scaffold, mol: Chem.Mol) -> Iterator[tuple[dict[int, int], tuple[str, ...]]]:
+    """Yield each way in which the scaffold lies in ``mol``: the place of its atoms, and what is outside by number."""
     pieces = 1 if scaffold.linking else scaffold.size
     for match in mol.GetSubstructMatches(scaffold.query, useChirality=True, uniquify=False, maxMatches=64):
         core = _core(scaffold, match)
         outside = _cut(scaffold, mol, core)
         if len(outside) == pieces:
-            return core, tuple(outside)
-    return None
+            yield core, tuple(outside)
 
 
 def _core(scaffold: Scaffold, match: Sequence[int]) -> dict[int, int]:

@@ -17,7 +17,7 @@ import selfies
 from rdkit import Chem
 from selfies.constants import INDEX_ALPHABET
 
-from molvae.chem.attachment import Scaffold, open_atoms, open_labels, substituents
+from molvae.chem.attachment import MOST_OPEN, Scaffold, open_atoms, open_labels, substituents
 from molvae.chem.codec_tables import BASE, BRANCH, RING, read_meaning
 from molvae.chem.selfies import decode, split
 from molvae.chem.standardize import parse
@@ -196,19 +196,20 @@ def _without(mol: Chem.Mol, labels: Sequence[int]) -> Chem.Mol:
     return Chem.RemoveHs(closed.GetMol())
 
 
-def lay_out(mol: Chem.Mol, seed: int, most: int = 16) -> list[Layout]:
+def lay_out(mol: Chem.Mol, seed: int, most: int = 16, at_once: int = MOST_OPEN) -> list[Layout]:
     """Return different layouts of a scaffold of one fragment, with as many open positions filled as one order can.
 
     Args:
         mol: with numbered open positions.
         seed: of the random orders.
         most: layouts wanted; fewer come when there are no more.
+        at_once: open positions filled by one order at most; with 1 each is at the end.
 
     Returns:
         Layouts, each proven to give back the scaffold; none when SELFIES cannot write it.
     """
     labels = open_labels(mol)
-    for count in range(len(labels), 0, -1):
+    for count in range(min(len(labels), at_once), 0, -1):
         found: list[Layout] = []
         for filled in combinations(labels, count):
             closed = _without(mol, [label for label in labels if label not in filled])

@@ -10,8 +10,8 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from molvae.cli.options import Device, Model, Output, Seed, Workers
-from molvae.cli.sample import BestOf, Guidance, Rounds, WhereDecoder, WherePrior
+from molvae.cli.options import Device, Model, Output, Rounds, Seed, Workers
+from molvae.cli.requests import BestOf, Guidance, WhereDecoder, WherePrior
 
 Source = Annotated[
     str,

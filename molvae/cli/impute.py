@@ -1,6 +1,7 @@
-"""Verb ``molvae impute``: fill in property values that a table lacks.
+"""Verb ``molvae impute``: fill in property values that a table lacks, or pieces that molecules lack.
 
-In: a table of molecules and a model. Out: the table with the gaps filled, each value with its deviation and origin.
+In: a table of molecules and a model. Out: the table with the gaps filled, each value with its deviation and origin; for
+SMILES with masks such as {?} a table of completions.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from molvae.cli.options import Device, Model, Output, SmilesColumn, Spreadsheet, Workers
+from molvae.cli.complete import Completions, Tries
+from molvae.cli.options import Device, Model, Output, OwnTemperature, Seed, SmilesColumn, Spreadsheet, Workers
+from molvae.cli.pictures import Png, Svg
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,11 +20,17 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from molvae.cli.output import Destination
     from molvae.data.table import Table
     from molvae.generate.impute import Filled
 
 Source = Annotated[
-    str, typer.Argument(metavar="DATASET", help="A table with a column of SMILES.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="DATASET",
+        help='A table with a column of SMILES, or one molecule with missing pieces, "c1ccccc1{?}C(=O)N".',
+        show_default=False,
+    ),
 ]  # fmt: skip
 Names = Annotated[
     str | None,
@@ -48,25 +57,60 @@ def command(
     device: Device = "auto",
     workers: Workers = None,
     spreadsheet: Spreadsheet = False,
+    k: Completions = 10,
+    tries: Tries = 128,
+    temperature: OwnTemperature = None,
+    seed: Seed = 0,
+    svg: Svg = None,
+    png: Png = None,
 ) -> None:
     """Fill in missing property values: computed by RDKit where that is possible, else predicted by a head of the model.
 
     Values that are there stay. NAME_std is the standard deviation of a prediction, NAME_origin says given, computed,
     predicted or missing, NAME_novelty (of fitted heads) is near 1 where the head guesses.
+
+    Molecules with missing pieces are completed instead, the likeliest under the model first. A mask stands where a
+    piece is missing: {?} of any length, {3} of three heavy atoms, {2..5} of two to five. It hangs on one single bond,
+    "c1ccccc1{?}" (up to three of them), or stands between two, "c1ccccc1{3}C(=O)N". {1} is one atom, anywhere, also in
+    a ring: "c1cc{1}cc1", "CC(={1})N". Columns: rank, smiles, pieces, nats (-log p of the molecule), share.
     """
+    from molvae.chem.masks import is_masked
+    from molvae.cli.complete import run_complete
+    from molvae.cli.output import Destination
+    from molvae.cli.pictures import picture_files
+    from molvae.data.table import Table
+    from molvae.errors import ConfigError
+    from molvae.generate.sampling import SamplingOptions
+
+    destination, files = Destination(output, (".csv", ".tsv", ".parquet")), picture_files(svg, png)
+    table = None if is_masked(source) else Table(source, smiles_column)
+    blank = [] if table is None else [""] * len(table.columns)
+    cells = [] if table is None else [row if isinstance(row, list) else blank for row in table.rows()]
+    smiles = [source] if table is None else [row[table.smiles] for row in cells]
+    if table is None or any(map(is_masked, smiles)):
+        if properties is not None or by_head:
+            raise ConfigError("No properties are filled in with missing pieces.", "Drop --properties and --by-head.")
+        options = SamplingOptions(temperature=temperature)
+        run_complete(destination, smiles, model, device, k, options, tries, seed, spreadsheet, files)
+        return
+    if files:
+        raise ConfigError("Pictures are drawn of molecules with missing pieces.", "Leave --svg and --png out.")
+    _fill(destination, table, cells, model, device, properties, by_head, workers, spreadsheet)
+
+
+def _fill(
+    destination: Destination, table: Table, cells: Sequence[Sequence[str]], model: str | None, device: str,
+    properties: str | None, by_head: bool, workers: int | None, spreadsheet: bool,
+) -> None:  # fmt: skip
+    """Fill in the properties of a table that was read."""
     import pandas as pd
 
-    from molvae.cli.output import Destination
-    from molvae.data.table import Table
     from molvae.errors import ConfigError
     from molvae.generate.impute import as_table, impute
     from molvae.generate.predict import FITTED, predictable
     from molvae.nn.checkpoint import load_model
 
-    destination = Destination(output, (".csv", ".tsv", ".parquet"))
-    table = Table(source, smiles_column)
     loaded = load_model(model, device)
-    cells = [row if isinstance(row, list) else [""] * len(table.columns) for row in table.rows()]
     fitted = list(loaded.facts.get(FITTED, {}))
     names = _names(properties, table, predictable(loaded), fitted)
     if not names:

@@ -19,6 +19,7 @@ from molvae.cli.options import (
     Output,
     OwnTemperature,
     Precision,
+    Rounds,
     Seed,
     Spreadsheet,
     TopK,
@@ -26,6 +27,7 @@ from molvae.cli.options import (
     Workers,
 )
 from molvae.cli.pictures import Png, Svg
+from molvae.cli.requests import BestOf, Guidance, Where, WhereDecoder, WherePrior, asked_lines, read_asked
 from molvae.cli.scaffold import ScaffoldOption
 
 Number = Annotated[int, typer.Option("-n", "--number", help="Molecules wanted.")]
@@ -46,30 +48,6 @@ KeepFailed = Annotated[
 ]
 PriorTemperature = Annotated[
     float, typer.Option("--prior-temperature", help="Scales latents; below 1 more ordinary molecules.")
-]
-Where = Annotated[
-    str | None,
-    typer.Option(
-        "--where", help='Properties asked for, such as "logp=2.5, qed>=0.8, tpsa=60..90".', show_default=False
-    ),
-]
-BestOf = Annotated[int, typer.Option("--best-of", help="Write k for each one wanted and keep the nearest (--where).")]
-Guidance = Annotated[
-    float, typer.Option("--guidance", help="Weigh the request more strongly than the model does (--where); 0 does not.")
-]
-Rounds = Annotated[
-    int | None,
-    typer.Option(
-        "--rounds", help="Times to read what was written and move its latent (--where); left out, what suits.",
-        show_default=False,
-    ),
-]  # fmt: skip
-WherePrior = Annotated[
-    str,
-    typer.Option("--where-prior", help="How latents know the request: conditional, heads, off, or auto for the best."),
-]
-WhereDecoder = Annotated[
-    bool, typer.Option("--where-decoder/--no-where-decoder", help="Whether the decoder is told the request.")
 ]
 
 
@@ -110,7 +88,8 @@ def command(
     has the SMILES only, an .sdf file draws each molecule. Empty strings and what RDKit refuses are drawn again and
     counted. With --where, columns say what was asked of each molecule, what it has (by RDKit, or as the model predicts
     it, with its standard deviation) and the error; the last lines say by which route and how well. With --scaffold,
-    every molecule is another one that holds it, columns say what sits at each [*], and --svg or --png highlights it.
+    every molecule is another one that holds it, columns say what sits at each [*], and --svg or --png highlights it;
+    --where goes with it.
     """
     from molvae.cli.output import Destination
     from molvae.cli.pictures import picture_files
@@ -124,11 +103,11 @@ def command(
     names = tuple(name for name in properties.split(",") if name and name != "none")
     wanted = Wanted(unique, frozenset(), names, alerts, keep_failed, prior_temperature)
     check_counts(number, batch_size, workers)
-    asked = _asked(where, where_prior, where_decoder, guidance, rounds, best_of)
-    asked = _scaffold(scaffold, picture_files(svg, png), asked)
+    asked = read_asked(where, where_prior, where_decoder, guidance, rounds if where else None, best_of)
+    asked = _scaffold(scaffold, picture_files(svg, png), asked, None if where else rounds)
     _run(
         destination, model, device, number, options, _lean(wanted, not_in, bare), seed, batch_size, workers,
-        spreadsheet, asked,
+        spreadsheet, asked, rounds,
     )  # fmt: skip
 
 
@@ -144,8 +123,8 @@ def _is_bare(destination: Any, keep_failed: bool) -> bool:
     return bare
 
 
-def _scaffold(scaffold: str | None, files: Any, asked: Any) -> Any:
-    """Return what is to be done for a scaffold in place of ``asked``, which it does not go with."""
+def _scaffold(scaffold: str | None, files: Any, asked: Any, rounds: int | None) -> Any:
+    """Return what is to be done for a scaffold in place of ``asked``, together with it."""
     from functools import partial
 
     from molvae.cli.scaffold import run_sample
@@ -155,21 +134,9 @@ def _scaffold(scaffold: str | None, files: Any, asked: Any) -> Any:
         if files:
             raise ConfigError("Pictures are drawn with --scaffold.", "Add it, or leave --svg and --png out.")
         return asked
-    if asked is not None:
-        raise ConfigError("--scaffold does not go with --where.", "Leave one of them out.")
-    return partial(run_sample, scaffold=scaffold, files=files)
-
-
-def _asked(where: str | None, *how: Any) -> Any:
-    """Return the requests and how they are put, None where nothing is asked for."""
-    from molvae.errors import ConfigError
-    from molvae.generate.conditional import Asking
-    from molvae.generate.requests import parse_where
-
-    asking = Asking(*how)
-    if where is None and asking != Asking():
-        raise ConfigError("Nothing is asked for with --where.", 'Add for instance --where "logp=2.5".')
-    return None if where is None else (parse_where(where), asking)
+    if rounds is not None:
+        raise ConfigError("--rounds does not go with --scaffold alone.", "Add --where, or leave it out.")
+    return partial(run_sample, scaffold=scaffold, files=files, asked=asked)
 
 
 def _lean(wanted: Any, not_in: str | None, bare: bool) -> Any:
@@ -186,6 +153,7 @@ def _lean(wanted: Any, not_in: str | None, bare: bool) -> Any:
 def _run(
     destination: Any, model: str | None, device: str, number: int, options: Any, wanted: Any, seed: int,
     batch_size: int | None, workers: int | None, spreadsheet: bool, asked: Any = None,
+    rounds: int | None = None,
 ) -> None:  # fmt: skip
     from molvae.cli.progress import progress_bar
     from molvae.generate.conditional import sample_where
@@ -201,7 +169,7 @@ def _run(
         warnings.simplefilter("ignore", UserWarning)
         common: Any = {"seed": seed, "batch_size": batch_size, "workers": workers, "progress": update}
         if asked is None:
-            table = sample(loaded, number, options, wanted, **common)
+            table = sample(loaded, number, options, wanted, **common, rounds=rounds)
         else:
             requests, asking = asked
             table = sample_where(loaded, number, requests, asking, options, wanted, **common)
@@ -209,24 +177,10 @@ def _run(
     counts = table.attrs["counts"]
     parts = [f"{count:,} {name.replace('_', '-')}" for name, count in counts.items() if name != "drawn" and count]
     destination.say(f"drawn {counts['drawn']:,}: {', '.join(parts) or 'nothing'}")
+    if table.attrs.get("rounds"):
+        destination.say(f"read back and written again {table.attrs['rounds']} times")
     if not table.attrs["complete"]:
         destination.say(f"warning: {shortfall(len(table), number, counts)}")
-    for line in _asked_lines(table):
+    for line in asked_lines(table):
         destination.say(line)
     destination.finish(len(table))
-
-
-def _asked_lines(table: Any) -> list[str]:
-    """Return what is to be said about a request, no line without one."""
-    if "where" not in table.attrs:
-        return []
-    k = int(table["best_of"].iloc[0]) if len(table) else 1
-    lines = [f"warning: {text}" for text in table.attrs["warnings"]]
-    lines += [table.attrs["route"], f"strings written for each molecule: {table.attrs['written']:.2f}"]
-    for column in (name for name in table.columns if name.endswith("_error")):
-        name = column.removesuffix("_error")
-        errors = table[column].dropna()
-        by = "the model's own prediction" if f"{name}_predicted" in table else "RDKit"
-        said = f"mean |error| {errors.abs().mean():.3g}, median {errors.abs().median():.3g}" if len(errors) else "-"
-        lines.append(f"{name}: {said} (by {by}; k = {k}, n = {len(errors):,})")
-    return [f"asked for: {table.attrs['where']}", *lines]

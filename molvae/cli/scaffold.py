@@ -40,16 +40,18 @@ KeepOption = Annotated[
 
 def run_sample(
     destination: Destination, model: str | None, device: str, number: int, options: Any, wanted: Any, seed: int,
-    workers: int | None, spreadsheet: bool, *, scaffold: str, files: Sequence[Path] = (),
+    workers: int | None, spreadsheet: bool, *, scaffold: str, files: Sequence[Path] = (), asked: Any = None,
 ) -> None:  # fmt: skip
-    """Do ``sample --scaffold``: different molecules, and the yield.
+    """Do ``sample --scaffold``, with --where when ``asked`` holds requests: different molecules, and the yield.
 
     Raises:
         ConfigError: with --keep-failed: every string holds the scaffold, and a failed one says nothing.
     """
     from molvae.cli.progress import progress_bar
+    from molvae.cli.requests import asked_lines
     from molvae.errors import ConfigError
     from molvae.generate.scaffold import sample_scaffold
+    from molvae.generate.scaffold_where import sample_scaffold_where
     from molvae.nn.checkpoint import load_model
 
     if wanted.keep_failed or wanted.prior_temperature != 1:
@@ -58,12 +60,16 @@ def run_sample(
         )
     loaded = load_model(model, device)
     with progress_bar("Sampling", number) as update:
-        table = sample_scaffold(
-            loaded, number, scaffold, options=options, properties=wanted.properties, alerts=wanted.alerts,
-            known=frozenset(wanted.novel_to), seed=seed, workers=workers, progress=update,
-        )  # fmt: skip
+        common: Any = {
+            "options": options, "properties": wanted.properties, "alerts": wanted.alerts,
+            "known": frozenset(wanted.novel_to), "seed": seed, "workers": workers, "progress": update,
+        }  # fmt: skip
+        if asked is None:
+            table = sample_scaffold(loaded, number, scaffold, **common)
+        else:
+            table = sample_scaffold_where(loaded, number, scaffold, *asked, **common)
     destination.table(table, spreadsheet=spreadsheet)
-    for line in lines(table, number):
+    for line in (*lines(table, number), *asked_lines(table)):
         destination.say(line)
     _draw(files, table, [str(name) for name in table["smiles"]], scaffold, destination)
     destination.finish(len(table))
@@ -75,7 +81,7 @@ def lines(table: pd.DataFrame, number: int) -> list[str]:
     if "alerts" in table and len(table):
         hit = int((table["alerts"] != "").sum())
         said.append(f"MOSES alerts: {hit:,} of {len(table):,} molecules ({hit / len(table):.0%}); none was left out")
-    if not table.attrs["complete"]:
+    if not table.attrs["complete"] and "where" not in table.attrs:
         said.append(f"warning: Only {len(table)} of {number} molecules; a higher --temperature finds more.")
     return said
 

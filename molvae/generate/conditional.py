@@ -45,6 +45,10 @@ ROUNDS = 8
 
 MOST_ROUNDS, MOST_BEST = 100, 1000
 
+Compose = Callable[[torch.Tensor, torch.Tensor, float], tuple[list[Item], list[float]]]
+"""Takes latents (N, D), the decoder's condition (N, C) and a guidance; writes N items, no tokens for what failed, and
+returns the nats of each. Stands in for the decoder where not every token is free."""
+
 
 @dataclass(frozen=True)
 class Asking:
@@ -141,9 +145,9 @@ class _Source:
 
     def __init__(
         self, loaded: LoadedModel, plan: Plan, options: SamplingOptions, seed: int, batch_size: int | None,
-        scale: float, workers: int | None = None, aims: torch.Tensor | None = None,
+        scale: float, workers: int | None = None, aims: torch.Tensor | None = None, compose: Compose | None = None,
     ) -> None:  # fmt: skip
-        self.aims, self.blocks = aims, 0
+        self.aims, self.blocks, self.compose = aims, 0, compose
         self.loaded, self.model, self.plan, self.scale, self.workers = loaded, loaded.model, plan, scale, workers
         self.options = resolve_options(loaded, options)
         self.generator = torch.Generator(loaded.model.device).manual_seed(seed)
@@ -214,27 +218,21 @@ class _Source:
     ) -> tuple[list[Item], list[float]]:
         told = self.plan.asking.decoder
         cond = self.model.condition(values) if told else self.model.unconditioned(len(z))
+        guidance = self.plan.asking.guidance if told else 0.0
+        if self.compose is not None:
+            return self.compose(z, cond, guidance)
         sequences = decode_tokens(
-            self.model, z, cond, self.options, batch_size=len(z), uniforms=chances,
-            guidance=self.plan.asking.guidance if told else 0.0,
+            self.model, z, cond, self.options, batch_size=len(z), uniforms=chances, guidance=guidance
         )  # fmt: skip
         return list(as_items(sequences)), sequences.nats.tolist()
 
 
 def sample_where(
-    loaded: LoadedModel,
-    n: int,
-    requests: Sequence[Request],
-    asking: Asking = PLAINLY,
-    options: SamplingOptions = DEFAULT,
-    wanted: Wanted = ANY,
-    *,
-    seed: int = 0,
-    batch_size: int | None = None,
-    workers: int | None = None,
-    progress: Callable[[int], None] | None = None,
-    aims: torch.Tensor | None = None,
-) -> pd.DataFrame:
+    loaded: LoadedModel, n: int, requests: Sequence[Request], asking: Asking = PLAINLY,
+    options: SamplingOptions = DEFAULT, wanted: Wanted = ANY, *, seed: int = 0, batch_size: int | None = None,
+    workers: int | None = None, progress: Callable[[int], None] | None = None, aims: torch.Tensor | None = None,
+    compose: Compose | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """Generate ``n`` molecules that have what ``requests`` ask for, as nearly as the model can.
 
     What is no molecule is drawn again, as in `molvae.generate.molecules.sample`; one that misses its request is kept.
@@ -247,6 +245,7 @@ def sample_where(
         options, wanted, seed, batch_size, workers, progress: see `molvae.generate.molecules.sample`.
         aims: (M, P) values for one molecule after another, NaN where nothing is asked, in place of those of
             ``requests``, which must be points of the same properties; taken again from the start when they run out.
+        compose: writes molecules in place of the decoder alone, such as around a scaffold.
 
     Returns:
         Its table, and for every property asked for ``NAME_requested``, the value this molecule should have;
@@ -265,7 +264,7 @@ def sample_where(
     wanted = replace(wanted, properties=tuple(dict.fromkeys((*wanted.properties, *asked))))
     collector, values = Collector(n, wanted), []
     with spare_threads(loaded.model.device):
-        source = _Source(loaded, plan, options, seed, batch_size, wanted.prior_temperature, workers, aims)
+        source = _Source(loaded, plan, options, seed, batch_size, wanted.prior_temperature, workers, aims, compose)
         reader = Reader(loaded, plan.requests, tuple(wanted.properties))
         write = Write(loaded.vocabulary, tuple(wanted.properties), wanted.alerts)
         while collector.missing > 0 and collector.counts.drawn < GIVE_UP * n + 2 * BLOCK:

@@ -24,7 +24,7 @@ Kind = Literal["branch", "tail", "link"]
 """A gap in the middle of the scaffold, one at its end, and one between two fragments."""
 
 ENDLESS = 1 << 20
-"""Tokens left in a tail."""
+"""Tokens left in a tail, or atoms to come where any number may."""
 SMALLEST_RING = 3
 
 
@@ -34,13 +34,14 @@ class Situation:
 
     Attributes:
         bonds: that the last atom has left.
-        left: tokens until the branch must end; `ENDLESS` in a tail.
+        left: tokens until the branch must end; `ENDLESS` in a tail, and in a link of a number of atoms.
         reach: atoms before the last one within the gap, into which a ring may close.
         first: whether the branch has no atom yet.
         outermost: whether no inner branch is open.
         opening: whether nothing has been put into the gap yet.
         ends_open: whether the last atom must keep a bond for the fragment that follows.
         bare: whether the last atom has no hydrogen to fill a bond with, so that it would end as a radical.
+        atoms: that must still come into the gap; `ENDLESS` where any number may.
     """
 
     bonds: int
@@ -51,6 +52,7 @@ class Situation:
     opening: bool
     ends_open: bool
     bare: bool
+    atoms: int = ENDLESS
 
 
 class Grammar:
@@ -62,6 +64,8 @@ class Grammar:
         self.digits = {i: INDEX_CODE[token] for i, token in enumerate(vocabulary.tokens) if token in INDEX_CODE}
         self._rows: dict[Any, int] = {}
         self._masks: list[list[bool]] = []
+        self.dead: set[int] = set()
+        """Masks that allow nothing: a gap of a number of atoms may come to where neither atom nor end is possible."""
 
     @property
     def plain_branches(self) -> dict[int, int]:
@@ -84,6 +88,8 @@ class Grammar:
         for token in allowed:
             mask[token] = True
         self._rows[key] = len(self._masks)
+        if not allowed:
+            self.dead.add(len(self._masks))
         self._masks.append(mask)
         return self._rows[key]
 
@@ -124,26 +130,31 @@ class Grammar:
 
     def _may(self, token: int, meaning: Meaning, now: Situation) -> bool:
         if token == EOS:
-            return now.left == ENDLESS and not now.opening and not (now.bare and now.bonds)
+            radical = now.bare and bool(now.bonds) and not now.ends_open
+            return now.left == ENDLESS and not now.opening and not radical and now.atoms in (0, ENDLESS)
         if meaning.kind == ATOM:
+            if not now.atoms:
+                return False
             if meaning.order > min(now.bonds, meaning.capacity) or (now.opening and meaning.order != 1):
                 return False
-            spare = meaning.capacity - meaning.order
-            return now.bonds > 0 and self._may_end(spare, now.left - 1, now, bool(spare) and is_bare(meaning))
+            spare, rest = meaning.capacity - meaning.order, now.atoms - (now.atoms != ENDLESS)
+            return now.bonds > 0 and self._may_end(spare, now.left - 1, now, bool(spare) and is_bare(meaning), rest)
         if now.first or meaning.kind not in (BRANCH, RING) or now.left <= meaning.length:
             return False
         if meaning.kind == BRANCH:
-            most = now.left - 2 - meaning.length
+            most = min(now.left - 2 - meaning.length, now.atoms - 1)
             return now.bonds > 1 and meaning.order < now.bonds and self.has_number(0, most, meaning.length)
         spare, left = now.bonds - meaning.order, now.left - 1 - meaning.length
-        if spare < 0 or not self._may_end(spare, left, now, now.bare):
+        if spare < 0 or not self._may_end(spare, left, now, now.bare, now.atoms):
             return False
         return self.has_number(*ring_numbers(now.reach, meaning.length), meaning.length)
 
     @staticmethod
-    def _may_end(bonds: int, left: int, now: Situation, bare: bool) -> bool:
+    def _may_end(bonds: int, left: int, now: Situation, bare: bool, atoms: int) -> bool:
         """Tell whether the last atom may be left with ``bonds`` when ``left`` tokens of its branch are to come."""
         follows = now.ends_open and now.outermost
+        if atoms != ENDLESS and now.outermost:
+            return bool(bonds) or (atoms == 0 and not follows)
         if left == 0 and bonds and bare and not follows:
             return False
         return bool(bonds) or (now.left == ENDLESS and now.outermost) or (left == 0 and not follows)
@@ -188,15 +199,22 @@ class Filling:
         grammar: of the vocabulary.
         kind: where the gap is.
         room: tokens at most; a link has exactly as many. A tail that reaches them is ended once its branches are.
+        size: atoms to be put into a tail or a link, 1 or more, whatever the room; None leaves their number free.
     """
 
-    def __init__(self, grammar: Grammar, kind: Kind, room: int = ENDLESS) -> None:
-        self.grammar, self.kind, self.room = grammar, kind, max(room, 1)
+    def __init__(self, grammar: Grammar, kind: Kind, room: int = ENDLESS, size: int | None = None) -> None:
+        self.grammar, self.kind, self.room, self.size = grammar, kind, max(room, 1), size
         # Atoms so far; the frames of open branches; and of a number being read its digits, value, bond order.
         self.atoms, self.written = 0, 0
-        self.frames = [] if kind == "branch" else [_Frame(ENDLESS if kind == "tail" else self.room, 1, -1)]
+        endless = kind == "tail" or size is not None
+        self.frames = [] if kind == "branch" else [_Frame(ENDLESS if endless else self.room, 1, -1)]
         self.digits, self.length, self.value, self.order, self.ring = 0, 0, 0, 1, False
         self.done = False
+
+    @property
+    def to_come(self) -> int:
+        """How many atoms must still be put in; `ENDLESS` where their number is free."""
+        return ENDLESS if self.size is None else self.size - self.atoms
 
     def mask(self) -> int:
         """Return the number of the mask of the token that comes next."""
@@ -206,11 +224,11 @@ class Filling:
         if not self.frames:
             return self.grammar.opening(self.room)
         frame = self.frames[-1]
-        if frame.left == ENDLESS and self.written >= self.room:
+        if frame.left == ENDLESS and self.written >= self.room and self.size is None:
             return self.grammar.end()
         return self.grammar.symbol(Situation(
             frame.bonds, frame.left, max(frame.last, 0), frame.first, len(self.frames) == 1, self.atoms == 0,
-            self.kind == "link", frame.bare,
+            self.kind == "link", frame.bare, self.to_come,
         ))  # fmt: skip
 
     def _limits(self) -> tuple[int, int]:
@@ -218,8 +236,10 @@ class Filling:
             return ring_numbers(self.frames[-1].last, self.length)
         if not self.frames:
             return 0, min(self.room - 1, BASE**self.length - 1)
-        room = max(self.room - self.written, 1) if self.frames[-1].left == ENDLESS else self.frames[-1].left
-        return 0, max(min(room - self.digits - 1, BASE**self.length - 1), 0)
+        left = self.frames[-1].left
+        if left == ENDLESS and self.size is None:
+            left = max(self.room - self.written, 1)
+        return 0, max(min(left - self.digits - 1, self.to_come - 1, BASE**self.length - 1), 0)
 
     def take(self, token: int) -> None:
         """Go on by one token that the mask allows."""

@@ -108,8 +108,7 @@ def sample(
         progress: called with the number of rows that are ready.
         prefilter: find what is empty, invalid or a repeat on the device, before RDKit; the table is the same. None
             does so on a GPU, see `molvae.generate.prefilter`.
-        rounds: of reading back what was written, see `molvae.generate.read_back`, before the molecule that counts is
-            written; None takes what the model suggests.
+        rounds: of reading back, see `molvae.generate.read_back`; None takes what the model suggests.
 
     Returns:
         A table with the columns smiles, state, nats (-log p of what was written, EOS included), the properties, and

@@ -10,7 +10,7 @@ again from another atom, and the next position is filled. Every molecule is look
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ import torch
 from rdkit import Chem
 
 from molvae.chem.alerts import moses_alerts
-from molvae.chem.attachment import Scaffold, read_scaffold, substituents
+from molvae.chem.attachment import MOST_OPEN, Scaffold, read_scaffold, substituents
 from molvae.chem.codec_check import check_decoded
 from molvae.chem.open_ends import Layout, lay_out, lay_out_link
 from molvae.chem.parallel import map_items
@@ -27,11 +27,11 @@ from molvae.chem.properties import check_names, compute
 from molvae.chem.rejected import Rejected
 from molvae.errors import InputError
 from molvae.generate.chemistry import check_counts, codec_of
-from molvae.generate.molecules import GIVE_UP, resolve_options, spare_threads
 from molvae.generate.sampling import DEFAULT, SamplingOptions
 from molvae.generate.scaffold_latents import JUDGES, Source, draw_latents, likeliest
-from molvae.generate.scaffold_write import Written, write_rows
+from molvae.generate.scaffold_write import NO_SIZES, Written, write_rows
 from molvae.generate.wanted import PROPERTIES
+from molvae.generate.writing import GIVE_UP, resolve_options, spare_threads
 from molvae.nn.checkpoint import LoadedModel
 
 BLOCK = 64
@@ -73,8 +73,8 @@ class Yield:
         """Different valid molecules per sequence decoded."""
         return self.new / self.decoded if self.decoded else 0.0
 
-    def line(self) -> str:
-        """Return the yield as a line for people.
+    def line(self, what: str = "with the scaffold") -> str:
+        """Return the yield as a line for people; ``what`` says of which molecules.
 
         >>> Yield(10, 9, 1).line()
         'yield 0.90: 9 different molecules with the scaffold of 10 sequences decoded, 1 again'
@@ -82,7 +82,7 @@ class Yield:
         rest = "".join(f", {getattr(self, name):,} {name}" for name in ("again", "partial", "failed", "lost")
                        if getattr(self, name))  # fmt: skip
         return (
-            f"yield {self.share:.2f}: {self.new:,} different molecules with the scaffold of {self.decoded:,} "
+            f"yield {self.share:.2f}: {self.new:,} different molecules {what} of {self.decoded:,} "
             f"sequences decoded{rest}"
         )
 
@@ -129,19 +129,22 @@ class Writer:
         options: how tokens are chosen.
         draw: where latents come from.
         seed: of all chance.
+        at_once: open positions filled by one string at most.
 
     Raises:
         InputError: when the model cannot write the scaffold: too large, or with tokens it was not trained with.
     """
 
     def __init__(
-        self, loaded: LoadedModel, scaffold: Scaffold, options: SamplingOptions, draw: Draw, seed: int
-    ) -> None:
-        self.loaded, self.draw, self.seed = loaded, draw, seed
+        self, loaded: LoadedModel, scaffold: Scaffold, options: SamplingOptions, draw: Draw, seed: int,
+        at_once: int = MOST_OPEN,
+    ) -> None:  # fmt: skip
+        self.loaded, self.draw, self.seed, self.at_once = loaded, draw, seed, at_once
         temperature = TEMPERATURE if options.temperature is None else options.temperature
         self.options = resolve_options(loaded, replace(options, temperature=temperature))
         self.generator = torch.Generator(loaded.model.device).manual_seed(seed)
-        layouts = lay_out_link(scaffold, seed) if scaffold.linking else lay_out(scaffold.mol, seed)
+        linking = scaffold.linking
+        layouts = lay_out_link(scaffold, seed) if linking else lay_out(scaffold.mol, seed, at_once=at_once)
         if not layouts:
             raise InputError(
                 f"SELFIES cannot write the scaffold {scaffold.smiles!r} with something at its open positions.",
@@ -152,37 +155,58 @@ class Writer:
 
     def write(self, count: int, found: Found) -> None:
         """Begin ``count`` molecules and hand what they become to ``found``."""
-        z = self.draw(self.layout, count, self.generator)
-        self._fill([self.layout] * count, z, [0.0] * count, found)
+        for row in self.compose(self.draw(self.layout, count, self.generator), found.counts):
+            found.add(self.text(row), row.nats)
 
-    def _fill(self, layouts: Sequence[Layout], z: torch.Tensor, nats: Sequence[float], found: Found) -> None:
+    def text(self, row: Written) -> str:
+        """Return what was written as SMILES, "" when nothing was."""
+        return codec_of(self.loaded.vocabulary).decode(row.token_ids)
+
+    def compose(
+        self, z: torch.Tensor, counts: Yield, cond: torch.Tensor | None = None, guidance: float = 0.0,
+        sizes: Sequence[Mapping[int, int]] = (),
+    ) -> list[Written]:  # fmt: skip
+        """Write one molecule for each latent ``z`` (N, D); what comes of it is not judged.
+
+        Args:
+            z: (N, D).
+            counts: told of every sequence decoded, and of those that had to be written again.
+            cond, guidance, sizes: see `molvae.generate.scaffold_write.write_rows`.
+
+        Returns:
+            N rows in order, each with the nats of all that was put in; no tokens where that failed.
+        """
+        given = sizes or [NO_SIZES] * len(z)
+        return self._fill([self.layout] * len(z), z, counts, cond, guidance, given)
+
+    def _fill(
+        self, layouts: Sequence[Layout], z: torch.Tensor, counts: Yield, cond: torch.Tensor | None, guidance: float,
+        sizes: Sequence[Mapping[int, int]],
+    ) -> list[Written]:  # fmt: skip
         """Fill the gaps of each layout; what has an open position left is laid out again, and so on."""
         model, vocabulary = self.loaded.model, self.loaded.vocabulary
-        rows = write_rows(model, vocabulary, layouts, z, self.options, self.generator)
-        codec = codec_of(vocabulary)
-        again: list[Layout] = []
-        kept: list[int] = []
+        rows = write_rows(model, vocabulary, layouts, z, self.options, self.generator, cond, guidance, sizes)
+        counts.decoded += len(rows)
+        again: dict[int, Layout] = {}
         for number, (layout, row) in enumerate(zip(layouts, rows, strict=True)):
-            found.counts.decoded += 1
-            text = codec.decode(row.token_ids)
-            if not layout.left:
-                found.add(text, nats[number] + row.nats)
-                continue
-            following = self._again(text, row, layout)
-            if following is None:
-                found.counts.failed += 1
-                continue
-            found.counts.partial += 1
-            again.append(following)
-            kept.append(number)
+            following = self._again(row, layout) if layout.left else None
+            if following is not None:
+                again[number] = following
+            elif layout.left:
+                rows[number] = replace(row, token_ids=())
         if again:
-            costs = [nats[number] + rows[number].nats for number in kept]
-            self._fill(again, z[torch.tensor(kept, device=z.device)], costs, found)
+            counts.partial += len(again)
+            kept = torch.tensor(list(again), device=z.device)
+            asked = None if cond is None else cond[kept]
+            rest = self._fill(list(again.values()), z[kept], counts, asked, guidance, [sizes[row] for row in again])
+            for number, row in zip(again, rest, strict=True):
+                rows[number] = replace(row, nats=rows[number].nats + row.nats)
+        return rows
 
-    def _again(self, text: str, row: Written, layout: Layout) -> Layout | None:
+    def _again(self, row: Written, layout: Layout) -> Layout | None:
         """Write a molecule that has open positions left from another atom, with those at the end."""
-        mol = Chem.MolFromSmiles(text)
-        if mol is None:
+        mol = Chem.MolFromSmiles(self.text(row))
+        if mol is None or not row.token_ids:
             return None
         opened = Chem.RWMol(mol)
         for label, atom in layout.left:
@@ -192,7 +216,7 @@ class Writer:
             here.SetNumExplicitHs(max(here.GetNumExplicitHs() - 1, 0))
             opened.AddBond(here.GetIdx(), opened.AddAtom(dummy), Chem.BondType.SINGLE)
         Chem.SanitizeMol(opened)
-        options = lay_out(opened.GetMol(), self.seed, AGAIN)
+        options = lay_out(opened.GetMol(), self.seed, AGAIN, self.at_once)
         known = [each for each in options if not self.loaded.vocabulary.missing(each.tokens())]
         return known[0] if known else None
 
@@ -277,7 +301,7 @@ def as_table(found: Found, n: int, names: Sequence[str], alerts: bool, workers: 
     values = compute(found.smiles, names)
     columns |= {name: pd.Series(values[:, place], dtype="float64") for place, name in enumerate(names)}
     if alerts:
-        named = map_items(_alerts, found.smiles, workers)
+        named = map_items(name_alerts, found.smiles, workers)
         columns["alerts"] = pd.Series(["" if isinstance(each, Rejected) else each for each in named], dtype=object)
     table = pd.DataFrame(columns)
     table.attrs["yield"] = asdict(found.counts)
@@ -287,6 +311,6 @@ def as_table(found: Found, n: int, names: Sequence[str], alerts: bool, workers: 
     return table
 
 
-def _alerts(smiles: str) -> str:
+def name_alerts(smiles: str) -> str:
     """Name the MOSES alerts of one molecule."""
     return "; ".join(moses_alerts(Chem.MolFromSmiles(smiles)))

@@ -1,24 +1,29 @@
 """Unroll a decoder over scaffolds with gaps: the scaffold's tokens are given, what goes into the gaps is chosen.
 
-In: a model, one `Layout` and one latent a row. Out: `Written`, token ids per row and where the scaffold's atoms lie.
+In: a model, one `Layout` and one latent a row, maybe how many atoms each gap gets. Out: `Written`, token ids per row
+and where the scaffold's atoms lie.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 
 from molvae.chem.open_ends import Layout, Places, render
 from molvae.data.vocabulary import BOS, EOS, Vocabulary
 from molvae.generate.constrained import Filling, Grammar, Kind, grammar_of
-from molvae.generate.sampling import SamplingOptions, choose_tokens
+from molvae.generate.guidance import GuidedStepper
+from molvae.generate.sampling import SamplingOptions, Steps, choose_tokens
 from molvae.generate.stepper import Stepper, choose_dtype
 from molvae.nn.model import SequenceVAE
 
 LINKS = (2, 10)
 """Tokens of a linker: a length from here to there is drawn for each molecule."""
+NO_SIZES: Mapping[int, int] = MappingProxyType({})
+"""Any number of atoms in every gap."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,8 @@ class Written:
     """One row as written.
 
     Attributes:
-        token_ids: without BOS and EOS; empty when a token that is needed is not in the vocabulary.
+        token_ids: without BOS and EOS; empty when a token that is needed is not in the vocabulary, or nothing could
+            come next in a gap of a number of atoms.
         nats: -log p of the tokens that were chosen, under the model's own logits (temperature 1).
         atoms: the place in the string of each atom of the scaffold, in the order of the layout.
     """
@@ -39,8 +45,10 @@ class Written:
 class _Row:
     """One molecule being written: forced tokens in ``queue``, or a `Filling`."""
 
-    def __init__(self, layout: Layout, grammar: Grammar, length: int, link: int) -> None:
-        self.layout, self.grammar, self.link = layout, grammar, link
+    def __init__(
+        self, layout: Layout, grammar: Grammar, length: int, link: int, sizes: Mapping[int, int] = NO_SIZES
+    ) -> None:
+        self.layout, self.grammar, self.link, self.sizes = layout, grammar, link, sizes
         self.room = length - len(layout.tokens())
         self.places, self.part = Places(), 0
         self.queue: list[int] = []
@@ -61,7 +69,7 @@ class _Row:
             linking = bool(self.layout.parts[-1])
             kind: Kind = "link" if linking else "tail" if self.part == gaps - 1 else "branch"
             room = self.link if linking else max(self.room // (gaps - self.part), 1)
-            self.filling = Filling(self.grammar, kind, room)
+            self.filling = Filling(self.grammar, kind, room, self.sizes.get(self.layout.labels[self.part]))
         self.part += 1
         self.done = self.failed or (last and not self.queue)
 
@@ -69,27 +77,69 @@ class _Row:
         """Return the number of the mask of the token that is to be chosen."""
         return self.filling.mask() if self.filling is not None else self.grammar.end()
 
-    def take(self, token: int) -> None:
-        """Go on by one token."""
-        if token != EOS:
-            self.written.append(token)
+    @property
+    def end(self) -> int:
+        """The token that ends what is being put in: the first one of the fragment that follows a link, else EOS."""
+        rest = self.layout.parts[-1]
+        if self.filling is None or not rest or not isinstance(rest[0], str):
+            return EOS
+        return (self.grammar.vocabulary.encode([rest[0]]) or [EOS])[0]
+
+    def take(self, token: int) -> int:
+        """Go on by one token; return the one written: where a link ends, the next fragment begins."""
+        if not self.queue and self.filling is not None:
+            if self.failed:
+                self.done = True
+                return token
+            self.filling.take(token)
+            if self.filling.done:
+                self._leave_gap()
+            if token != EOS or self.done or not self.queue:
+                return self._note(token)
+            token = self.queue[-1]
         if self.queue:
             self.queue.pop()
-        elif self.filling is not None:
-            self.filling.take(token)
-        if not self.queue:
-            if self.filling is None:
-                self.done = True
-            elif self.filling.done:
-                self.places.following += self.filling.atoms
-                self.room -= self.filling.written
-                self._begin_part()
+        if not self.queue and self.filling is None:
+            self.done = True
+        return self._note(token)
+
+    def give_up(self, dead: bool) -> None:
+        """Note whether no token can come next, so that the molecule is none."""
+        self.failed = self.failed or dead
+
+    def _leave_gap(self) -> None:
+        assert self.filling is not None
+        self.places.following += self.filling.atoms
+        self.room -= self.filling.written
+        self._begin_part()
+
+    def _note(self, token: int) -> int:
+        if token != EOS:
+            self.written.append(token)
+        return token
+
+
+def _choose(
+    logits: torch.Tensor, allowed: torch.Tensor, ends: torch.Tensor, options: SamplingOptions, uniform: torch.Tensor
+) -> tuple[list[int], list[float]]:
+    """Choose one token a row among those ``allowed`` (B, V), EOS being as likely as the token ``ends`` (B,).
+
+    Returns:
+        The tokens, and -log p of each under ``logits`` (B, V).
+    """
+    held = logits.clone()
+    held[:, EOS] = logits.gather(1, ends[:, None]).squeeze(1)
+    picked = choose_tokens(held.masked_fill(~allowed, -torch.inf), options, uniform)
+    real = picked.where(picked != EOS, ends)
+    cost = -logits.log_softmax(1).gather(1, real[:, None]).squeeze(1)
+    return picked.tolist(), cost.tolist()
 
 
 @torch.inference_mode()
 def write_rows(
     model: SequenceVAE, vocabulary: Vocabulary, layouts: Sequence[Layout], z: torch.Tensor, options: SamplingOptions,
-    generator: torch.Generator,
+    generator: torch.Generator, cond: torch.Tensor | None = None, guidance: float = 0.0,
+    sizes: Sequence[Mapping[int, int]] = (),
 ) -> list[Written]:  # fmt: skip
     """Write one molecule a row.
 
@@ -100,14 +150,19 @@ def write_rows(
         z: (N, D) on the model's device.
         options: how tokens are chosen in the gaps; with its length set.
         generator: where chance comes from, on the model's device.
+        cond: (N, C) condition, see `SequenceVAE.condition`; None when nothing is asked for.
+        guidance: w above 0 holds the decoder to ``cond``, see `guidance.GuidedStepper`; nats are then under its logits.
+        sizes: for each row the atoms of its gaps by number, where that is fixed; only in tails and links.
     """
-    stepper = Stepper(model.decoder, choose_dtype(options.precision, z.device))
+    plain = Stepper(model.decoder, choose_dtype(options.precision, z.device))
+    stepper: Steps = GuidedStepper(plain, guidance) if guidance and cond is not None else plain
     grammar, device = grammar_of(vocabulary), z.device
     length = max(options.max_length or 0, max(len(layout.tokens()) for layout in layouts) + 4)
     links = torch.randint(LINKS[0], LINKS[1] + 1, (len(z),), generator=generator, device=device).tolist()
-    rows = [_Row(layout, grammar, length, link) for layout, link in zip(layouts, links, strict=True)]
+    fixed = sizes or [NO_SIZES] * len(layouts)
+    rows = [_Row(layout, grammar, length, *each) for layout, *each in zip(layouts, links, fixed, strict=True)]
     alive = [index for index, row in enumerate(rows) if not row.done]
-    state = stepper.start(z, model.unconditioned(len(z)))
+    state = stepper.start(z, model.unconditioned(len(z)) if cond is None else cond)
     if len(alive) < len(rows):
         state = state.select(torch.tensor(alive, device=device))
     last, table = torch.full((len(alive),), BOS, device=device), grammar.table(device)
@@ -120,14 +175,13 @@ def write_rows(
             table = grammar.table(device)
         chosen = [rows[index].queue[-1] if rows[index].queue else 0 for index in alive]
         if free:
-            held = logits[free]
-            picked = choose_tokens(held.masked_fill(~table[numbers], -torch.inf), options, uniform[free])
-            cost = -held.log_softmax(1).gather(1, picked[:, None]).squeeze(1)
-            for place, token, nats in zip(free, picked.tolist(), cost.tolist(), strict=True):
+            ends = torch.tensor([rows[alive[place]].end for place in free], device=device)
+            picked, cost = _choose(logits[free], table[numbers], ends, options, uniform[free])
+            for place, number, token, nats in zip(free, numbers, picked, cost, strict=True):
                 chosen[place] = token
                 rows[alive[place]].nats += nats
-        for place, index in enumerate(alive):
-            rows[index].take(chosen[place])
+                rows[alive[place]].give_up(number in grammar.dead)
+        chosen = [rows[index].take(token) for index, token in zip(alive, chosen, strict=True)]
         going = [place for place, index in enumerate(alive) if not rows[index].done]
         last = torch.tensor(chosen, device=device)
         if len(going) < len(alive):
