@@ -68,7 +68,7 @@ def main() -> None:
         left.plot([], [], "o", color="black", markerfacecolor="white", label="samples as first written")
         left.plot([], [], "o", color="black", label="read back and written again, 5 rounds")
         left.plot([], [], "_", color="black", markersize=8, label="decoded posteriors")
-        left.legend(fontsize=7, loc="center left", bbox_to_anchor=(0.0, 0.33), frameon=False)
+        left.legend(fontsize=7, loc="center left", bbox_to_anchor=(0.0, 0.235), frameon=False)
         figure.savefig(given.output, dpi=160)
     print(f"wrote {given.output}: {len(log)} settings")
 

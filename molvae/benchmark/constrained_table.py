@@ -15,9 +15,8 @@ from statistics import fmean, stdev
 from typing import Any
 
 from molvae.benchmark.constrained import SUCCESS, ConstrainedPlan, agreement
-from molvae.benchmark.stored_runs import RESULTS, missing, missing_line, stored
+from molvae.benchmark.stored_runs import missing, missing_line, stored, write_files
 from molvae.benchmark.task_table import row
-from molvae.files import write_text
 
 PUBLISHED: dict[str, tuple[tuple[str, float, str], ...]] = {
     "plogp": (
@@ -196,8 +195,4 @@ def write_table(directory: Path, table: GainTable) -> list[Path]:
     Raises:
         OutputError: when they cannot be written.
     """
-    (directory / RESULTS).mkdir(parents=True, exist_ok=True)
-    paths = [directory / "table.md", directory / "table.csv"]
-    write_text(paths[0], markdown(table))
-    write_text(paths[1], table_csv(table))
-    return paths
+    return write_files(directory, {"table.md": markdown(table), "table.csv": table_csv(table)})

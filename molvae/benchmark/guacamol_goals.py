@@ -20,13 +20,13 @@ from typing import Any, ClassVar
 import numpy as np
 from rdkit import Chem
 
-from molvae.benchmark.stored_runs import Asked, Entry, check_runs, passes_moses
+from molvae.benchmark.stored_runs import Asked, Entry, passes_moses
+from molvae.benchmark.task_plan import TaskPlan
 from molvae.benchmark.task_table import Published, TaskTable
 from molvae.benchmark.task_table import read_table as read_task_table
 from molvae.chem.parallel import map_items
 from molvae.chem.rejected import Rejected
 from molvae.chem.standardize import read
-from molvae.errors import UnknownNameError
 from molvae.optimize.oracles import find_oracle
 from molvae.optimize.result import Result
 from molvae.optimize.tasks import GUACAMOL_V2, score, tasks
@@ -62,44 +62,16 @@ WHOLE = "GuacaMol v2"
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Which runs a table consists of, and under what terms.
-
-    Args:
-        tasks: names out of `molvae.optimize.tasks.GUACAMOL_V2`.
-        methods: keys of `molvae.optimize.registry.METHODS`.
-        seeds: of all chance, each 0 or more.
-        calls: unique calls allowed.
-        options: the method's own settings, for plans of one method.
-
-    Raises:
-        UnknownNameError: for a task or method that does not exist.
-        InputError: when something is missing, given twice or out of range.
-    """
+class Plan(TaskPlan):
+    """The table of GuacaMol's suite v2, see `TaskPlan`; its tasks are those of `molvae.optimize.tasks.GUACAMOL_V2`."""
 
     figure: ClassVar[str] = "score"
-    resumable: ClassVar[bool] = True
+    known: ClassVar[tuple[str, ...]] = GUACAMOL_V2
+    unknown: ClassVar[str] = "GuacaMol's suite v2 has no task {!r}."
 
     tasks: tuple[str, ...] = GUACAMOL_V2
-    methods: tuple[str, ...] = ("hybrid",)
     seeds: tuple[int, ...] = (0,)
     calls: int = CALLS
-    options: str = ""
-
-    def __post_init__(self) -> None:
-        for task in self.tasks:
-            if task not in GUACAMOL_V2:
-                known = ", ".join(GUACAMOL_V2)
-                raise UnknownNameError(f"GuacaMol's suite v2 has no task {task!r}.", f"Known: {known}.")
-        check_runs("task", self.tasks, self.methods, self.seeds, self.calls, self.options)
-
-    def entries(self) -> list[Entry]:
-        """Return every run: all tasks of a seed before the next seed, so that a table fills evenly."""
-        return [Entry(task, method, seed) for seed in self.seeds for method in self.methods for task in self.tasks]
-
-    def terms(self, entry: Entry) -> dict[str, Any]:
-        """Return nothing: calls and options are all the terms there are."""
-        return {}
 
     def asked(self, entry: Entry) -> Asked:
         """Return the task's oracle; the search sets out from the prior."""

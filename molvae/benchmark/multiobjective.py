@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from molvae.benchmark.stored_runs import Asked, Entry, check_runs, passes_moses
-from molvae.errors import UnknownNameError
+from molvae.benchmark.stored_runs import Asked, Entry, passes_moses
+from molvae.benchmark.task_plan import TaskPlan
 from molvae.optimize.goal import GEOMETRIC, PARETO, Component, GoalOracle
 from molvae.optimize.pareto import front, hypervolume_curve
 from molvae.optimize.registry import find_method
@@ -69,43 +69,17 @@ def goal_of(problem: str, mean: str) -> GoalOracle:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Which problems are searched, and under what terms.
-
-    Args:
-        tasks: keys of `PROBLEMS`.
-        methods: keys of `molvae.optimize.registry.METHODS`.
-        seeds: of all chance, each 0 or more.
-        calls: unique calls allowed.
-        options: the method's own settings, for plans of one method.
-
-    Raises:
-        UnknownNameError: for a problem or method that does not exist.
-        InputError: when something is missing, given twice or out of range.
-    """
+class Plan(TaskPlan):
+    """The table of problems with two objectives, see `TaskPlan`; its tasks are the keys of `PROBLEMS`."""
 
     figure: ClassVar[str] = "hypervolume"
-    resumable: ClassVar[bool] = True
+    known: ClassVar[tuple[str, ...]] = tuple(PROBLEMS)
+    unknown: ClassVar[str] = "There is no problem {!r}."
+    what: ClassVar[str] = "problem"
 
     tasks: tuple[str, ...] = tuple(PROBLEMS)
     methods: tuple[str, ...] = ("hybrid", "ga", "random")
-    seeds: tuple[int, ...] = (0, 1, 2)
     calls: int = CALLS
-    options: str = ""
-
-    def __post_init__(self) -> None:
-        for task in self.tasks:
-            if task not in PROBLEMS:
-                raise UnknownNameError(f"There is no problem {task!r}.", f"Known: {', '.join(PROBLEMS)}.")
-        check_runs("problem", self.tasks, self.methods, self.seeds, self.calls, self.options)
-
-    def entries(self) -> list[Entry]:
-        """Return every run: all of a seed before the next seed, so that a table fills evenly."""
-        return [Entry(task, method, seed) for seed in self.seeds for method in self.methods for task in self.tasks]
-
-    def terms(self, entry: Entry) -> dict[str, Any]:
-        """Return nothing: calls and options are all the terms there are."""
-        return {}
 
     def asked(self, entry: Entry) -> Asked:
         """Return the goal: a front for a method that can look for one, else the geometric mean."""

@@ -18,9 +18,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from molvae.benchmark.stored_runs import Asked, Entry, check_runs, passes_moses
+from molvae.benchmark.stored_runs import Asked, Entry, passes_moses
+from molvae.benchmark.task_plan import TaskPlan
 from molvae.chem.parallel import map_items
-from molvae.errors import InputError, UnknownNameError
+from molvae.errors import InputError
 from molvae.optimize.oracles import find_oracle
 from molvae.optimize.result import Result
 from molvae.optimize.tasks import PMO
@@ -73,43 +74,15 @@ def curve(scores: Sequence[float], top: int = TOP, every: int = EVERY) -> list[t
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Which runs a table consists of, and under what terms.
-
-    Args:
-        tasks: names out of `molvae.optimize.tasks.PMO`.
-        methods: keys of `molvae.optimize.registry.METHODS`.
-        seeds: of all chance, each 0 or more.
-        calls: unique calls allowed.
-        options: the method's own settings, for plans of one method.
-
-    Raises:
-        UnknownNameError: for a task or method that does not exist.
-        InputError: when something is missing, given twice or out of range.
-    """
+class Plan(TaskPlan):
+    """The table of PMO, see `TaskPlan`; its tasks are those of `molvae.optimize.tasks.PMO`."""
 
     figure: ClassVar[str] = "auc_top10"
-    resumable: ClassVar[bool] = True
+    known: ClassVar[tuple[str, ...]] = PMO
+    unknown: ClassVar[str] = "PMO has no task {!r} that runs offline."
 
     tasks: tuple[str, ...] = PMO
-    methods: tuple[str, ...] = ("hybrid",)
-    seeds: tuple[int, ...] = (0, 1, 2)
     calls: int = CALLS
-    options: str = ""
-
-    def __post_init__(self) -> None:
-        for task in self.tasks:
-            if task not in PMO:
-                raise UnknownNameError(f"PMO has no task {task!r} that runs offline.", f"Known: {', '.join(PMO)}.")
-        check_runs("task", self.tasks, self.methods, self.seeds, self.calls, self.options)
-
-    def entries(self) -> list[Entry]:
-        """Return every run: all tasks of a seed before the next seed, so that a table fills evenly."""
-        return [Entry(task, method, seed) for seed in self.seeds for method in self.methods for task in self.tasks]
-
-    def terms(self, entry: Entry) -> dict[str, Any]:
-        """Return nothing: calls and options are all the terms there are."""
-        return {}
 
     def asked(self, entry: Entry) -> Asked:
         """Return the task's oracle; the search sets out from the prior."""

@@ -19,7 +19,7 @@ from molvae.chem.alerts import moses_alerts
 from molvae.chem.rejected import Rejected
 from molvae.chem.standardize import read
 from molvae.errors import BusyError, ConfigError, InputError
-from molvae.files import directory_lock, sha256_file, write_json
+from molvae.files import directory_lock, sha256_file, write_json, write_text
 from molvae.nn.checkpoint import LoadedModel
 from molvae.optimize.oracles import Oracle
 from molvae.optimize.registry import find_method, parse_options
@@ -283,3 +283,15 @@ def passes_moses(smiles: str) -> bool:
     if isinstance(mol, Rejected) or any(atom.GetFormalCharge() for atom in mol.GetAtoms()):
         return False
     return not moses_alerts(mol)
+
+
+def write_files(directory: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Write files beside the folder of results and return their paths.
+
+    Raises:
+        OutputError: when they cannot be written.
+    """
+    (directory / RESULTS).mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        write_text(directory / name, text)
+    return [directory / name for name in texts]

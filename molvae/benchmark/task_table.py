@@ -12,22 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Protocol
 
-from molvae.benchmark.stored_runs import RESULTS, Entry, Plan, missing, missing_line, stored
-from molvae.files import write_text
-
-
-class TaskPlan(Plan, Protocol):
-    """A plan of tasks, methods and seeds."""
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """What each method is run on."""
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """The methods."""
+from molvae.benchmark.stored_runs import Entry, missing, missing_line, stored, write_files
+from molvae.benchmark.task_plan import TaskPlan
 
 
 @dataclass(frozen=True)
@@ -156,8 +143,4 @@ def write_table(directory: Path, table: TaskTable) -> list[Path]:
     Raises:
         OutputError: when they cannot be written.
     """
-    (directory / RESULTS).mkdir(parents=True, exist_ok=True)
-    paths = [directory / "table.md", directory / "table.csv"]
-    write_text(paths[0], markdown(table))
-    write_text(paths[1], table_csv(table))
-    return paths
+    return write_files(directory, {"table.md": markdown(table), "table.csv": table_csv(table)})

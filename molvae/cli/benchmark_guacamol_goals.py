@@ -15,8 +15,7 @@ from molvae.cli.benchmark_runs import (
     Options,
     Seeds,
     Show,
-    finish,
-    make_missing,
+    fill_table,
     split,
     whole_numbers,
 )
@@ -46,14 +45,8 @@ def command(
     stops, and the same command goes on with what is missing, in the middle of a run too. Nothing is scored twice.
     """
     from molvae.benchmark.guacamol_goals import Plan, read_table
-    from molvae.benchmark.task_table import markdown, write_table
     from molvae.optimize.tasks import GUACAMOL_V2
 
     plan = Plan(GUACAMOL_V2 if tasks is None else split(tasks), split(method), whole_numbers(seeds), calls, options)
-    stopped = "" if table_only else make_missing(plan, output, model, device)
-    table = read_table(output, plan)
-    if not table_only:
-        write_table(output, table)
-    typer.echo(markdown(table))
-    typer.echo(f"The published scores are without a limit on calls, these at {calls:,}.")
-    finish(stopped)
+    note = f"The published scores are without a limit on calls, these at {calls:,}."
+    fill_table(plan, output, model, device, table_only, lambda: read_table(output, plan), note)

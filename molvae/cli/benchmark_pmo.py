@@ -15,8 +15,7 @@ from molvae.cli.benchmark_runs import (
     Options,
     Seeds,
     Show,
-    finish,
-    make_missing,
+    fill_table,
     split,
     whole_numbers,
 )
@@ -47,13 +46,7 @@ def command(
     """
     from molvae.benchmark.pmo import Plan
     from molvae.benchmark.pmo_table import read_table
-    from molvae.benchmark.task_table import markdown, write_table
     from molvae.optimize.tasks import PMO
 
     plan = Plan(PMO if tasks is None else split(tasks), split(method), whole_numbers(seeds), calls, options)
-    stopped = "" if table_only else make_missing(plan, output, model, device)
-    table = read_table(output, plan)
-    if not table_only:
-        write_table(output, table)
-    typer.echo(markdown(table))
-    finish(stopped)
+    fill_table(plan, output, model, device, table_only, lambda: read_table(output, plan))

@@ -6,6 +6,7 @@ In: a plan. Out: its missing runs, made and stored; what ended them.
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,8 @@ import typer
 
 if TYPE_CHECKING:
     from molvae.benchmark.stored_runs import Entry, Plan
+    from molvae.benchmark.task_plan import TaskPlan
+    from molvae.benchmark.task_table import TaskTable
     from molvae.optimize.search import Progress, ProgressCallback
 
 Directory = Annotated[Path, typer.Option("-o", "--output", help="Directory of the table.", show_default=False)]
@@ -54,6 +57,26 @@ def make_missing(plan: Plan, output: Path, model: str | None, device: str) -> st
         for facts in run_plan(loaded, plan, output, listener):
             stopped = facts["stopped"]
     return stopped
+
+
+def fill_table(
+    plan: TaskPlan, output: Path, model: str | None, device: str, table_only: bool, read: Callable[[], TaskTable],
+    note: str = "",
+) -> None:  # fmt: skip
+    """Make the missing runs of a plan unless ``table_only``, write and show the table, and end as a signal did.
+
+    Args:
+        read: reads the table of what is stored.
+        note: stands below the table.
+    """
+    from molvae.benchmark.task_table import markdown, write_table
+
+    stopped = "" if table_only else make_missing(plan, output, model, device)
+    table = read()
+    if not table_only:
+        write_table(output, table)
+    typer.echo("\n".join([markdown(table), *([note] if note else [])]))
+    finish(stopped)
 
 
 def finish(stopped: str) -> None:
