@@ -26,6 +26,7 @@ from molvae.generate.requests import Request
 from molvae.generate.sampling import DEFAULT, SamplingOptions
 from molvae.generate.wanted import Wanted
 from molvae.nn.checkpoint import LoadedModel
+from molvae.train.fit_head import NORMAL_90
 
 GRIDS: dict[str, dict[str, tuple[float, float, float]]] = {
     "moses": {
@@ -38,8 +39,6 @@ GRIDS: dict[str, dict[str, tuple[float, float, float]]] = {
 """Values asked for, by the model; MolGPT's for ``moses``."""
 
 TOGETHER = ("logp", "qed", "tpsa")
-INTERVAL = 1.6448536
-"""Standard deviations on each side of a 90 % interval."""
 LOOKED_AT = 500
 """Molecules of a request whose diversity and predictive intervals are computed, at most."""
 BINS = 10
@@ -180,7 +179,7 @@ def _of_request(
         errors = table[f"{request.name}_error"].dropna()
         mean, std = reader.predict(smiles, request.name)
         true = table[request.name].to_numpy()[: len(mean)]
-        inside = np.abs(true - mean) <= INTERVAL * std
+        inside = np.abs(true - mean) <= NORMAL_90 * std
         properties[request.name] = {
             "requested": request.low, "mad": _mean(errors.abs()), "bias": _mean(errors),
             "unconditional": _mean((plain[request.name] - request.low).abs()),

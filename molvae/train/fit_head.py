@@ -17,7 +17,7 @@ from molvae.nn.gaussian_process import GaussianProcess, fit_process
 
 FEWEST = 30
 FOLDS = 10
-NORMAL_90 = 1.6449
+NORMAL_90 = 1.6448536
 """Half the width of a normal distribution's central 90 %, in standard deviations."""
 LEAST, MOST = 0.5, 4.0
 """Bounds of the factor on the standard deviation: beyond them the cross-validation itself is not to be trusted."""
