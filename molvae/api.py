@@ -186,7 +186,8 @@ class MolVAE:
             properties, alerts, keep_failed, prior_temperature: see `molvae.generate.wanted.Wanted`.
             seed: of all chance.
             batch_size, workers: molecules on the device at once, processes for chemistry; None takes what suits.
-            conditions: what molecules should have, as in --where or as ``{"logp": 2.5, "qed": (0.8, None)}``.
+            conditions: what molecules should have, as in --where or as
+                ``{"logp": 2.5, "qed": (0.8, None), "target": "EGFR"}``.
             asking: how they are asked for, see `molvae.generate.conditional.Asking`.
             scaffold: what every molecule holds, SMILES with one to three [*], or two fragments to be linked; then all
                 are different, and columns say what sits at each [*], see `molvae.generate.scaffold`.

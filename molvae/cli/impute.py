@@ -67,7 +67,8 @@ def command(
     """Fill in missing property values: computed by RDKit where that is possible, else predicted by a head of the model.
 
     Values that are there stay. NAME_std is the standard deviation of a prediction, NAME_origin says given, computed,
-    predicted or missing, NAME_novelty (of fitted heads) is near 1 where the head guesses.
+    predicted or missing, NAME_novelty (of fitted heads) is near 1 where the head guesses. A category gets its likeliest
+    level, and NAME_probability says how likely the head takes it to be.
 
     Molecules with missing pieces are completed instead, the likeliest under the model first. A mask stands where a
     piece is missing: {?} of any length, {3} of three heavy atoms, {2..5} of two to five. It hangs on one single bond,
@@ -106,19 +107,19 @@ def _fill(
     import pandas as pd
 
     from molvae.errors import ConfigError
-    from molvae.generate.impute import as_table, impute
+    from molvae.generate.impute import as_table, categories_of_heads, impute
     from molvae.generate.predict import FITTED, predictable
     from molvae.nn.checkpoint import load_model
 
     loaded = load_model(model, device)
     fitted = list(loaded.facts.get(FITTED, {}))
-    names = _names(properties, table, predictable(loaded), fitted)
+    levels = categories_of_heads(loaded)
+    names = _names(properties, table, [*predictable(loaded), *levels], fitted)
     if not names:
         raise ConfigError(f"{table.name} has no column that can be filled.", "Name what to add with --properties.")
     smiles = [row[table.smiles] for row in cells]
-    filled = impute(
-        loaded, smiles, {name: _column(table, cells, name) for name in names}, by_head=by_head, workers=workers
-    )
+    columns = {name: _texts(table, cells, name) if name in levels else _column(table, cells, name) for name in names}
+    filled = impute(loaded, smiles, columns, by_head=by_head, workers=workers)
     rest = pd.DataFrame(
         {name: [row[place] for row in cells] for place, name in enumerate(table.columns) if name not in names}
     )
@@ -150,6 +151,16 @@ def _column(table: Table, cells: Sequence[Sequence[str]], name: str) -> NDArray[
     place = table.columns.index(name)
     values = [number(row[place]) for row in cells]
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _texts(table: Table, cells: Sequence[Sequence[str]], name: str) -> NDArray[np.object_]:
+    """Return a column of a category as it stands, blank where the table lacks it."""
+    import numpy as np
+
+    if name not in table.columns:
+        return np.full(len(cells), "", dtype=object)
+    place = table.columns.index(name)
+    return np.array([row[place] for row in cells], dtype=object)
 
 
 def _account(name: str, one: Filled) -> str:

@@ -130,11 +130,22 @@ def _facts(directory: Path) -> dict[str, Any]:
         "vocabulary": len(json.loads((directory / "vocab.json").read_text("utf-8"))["tokens"]),
         "latent": config["model"]["latent"],
         "condition_on": config["model"].get("condition_on", []),
+        "categories": _categories(directory),
         "prior": prior["kind"],
         **{name: facts.get(name) for name in ("objective", "seed", "steps", "trained_on", "max_tokens", "finished")},
         "figures": facts.get("figures") or facts.get("validation"),
     }
-    return {name: value for name, value in found.items() if value not in (None, [])}
+    return {name: value for name, value in found.items() if value not in (None, [], {})}
+
+
+def _categories(directory: Path) -> dict[str, str]:
+    """Return the levels of each category of a model, in one text; nothing for most."""
+    from molvae.data.categories import categories_of
+    from molvae.data.dataset import PropertyInfo
+
+    entries = json.loads((directory / "properties.json").read_text("utf-8"))["properties"]
+    found = categories_of(PropertyInfo(**entry) for entry in entries)
+    return {name: " | ".join(levels) for name, levels in found.items()}
 
 
 def _weights(path: Path) -> int | None:

@@ -44,7 +44,18 @@ Properties = Annotated[
     str, typer.Option("--properties", help="Computed properties: all, none, or names with commas, such as logp,qed.")
 ]
 Columns = Annotated[
-    str, typer.Option("--columns", help="Numeric columns of the table to keep: all, none, or names with commas.")
+    str,
+    typer.Option(
+        "--columns",
+        help="Columns of the table to keep: all (that hold numbers), none, or names with commas; a column of texts "
+        "that is named here becomes a category.",
+    ),
+]
+Categories = Annotated[
+    str,
+    typer.Option(
+        "--categories", help="Columns to keep as categories (2 to 50 levels) even where they hold numbers, with commas."
+    ),
 ]
 MaxRejected = Annotated[
     float | None,
@@ -84,6 +95,7 @@ def command(
     test: Test = 0.05,
     properties: Properties = "all",
     columns: Columns = "all",
+    categories: Categories = "none",
     max_rejected: MaxRejected = None,
     max_tokens: MaxTokens = None,
     vocabulary_from: VocabularyFrom = None,
@@ -96,6 +108,9 @@ def command(
     Every molecule is written canonically, translated to SELFIES, and kept only if that decodes to the very same
     molecule. Rows read are accepted, duplicates, or rejected with a reason in rejected.csv. More than 1 % (and at
     least 10) rejected rows stop with the reason that dominates, and nothing is written.
+
+    Of a category, such as target = EGFR, HER2 or none, blank cells are unknown; --where "target=EGFR" then asks a model
+    that was trained on the dataset for one level.
     """
     from molvae.chem.properties import PROPERTIES, check_names
     from molvae.chem.standardize import StandardizeOptions
@@ -112,6 +127,7 @@ def command(
         splitter=Splitter(split, valid, test, seed),
         properties=tuple(PROPERTIES) if names is None else check_names(names),
         columns=_names(columns),
+        categories=_category_names(categories),
         max_rejected=max_rejected,
         max_tokens=max_tokens,
         vocabulary=None if vocabulary_from is None else _vocabulary(vocabulary_from),
@@ -136,6 +152,18 @@ def _names(text: str) -> tuple[str, ...] | None:
     if text.strip().lower() == "none":
         return ()
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def _category_names(text: str) -> tuple[str, ...]:
+    """Return the names in a list with commas, each at most once.
+
+    Raises:
+        InputError: for ``all``: not every column of texts is a category.
+    """
+    names = _names(text)
+    if names is None:
+        raise InputError("--categories all would take names and remarks too.", "Name the columns.")
+    return names
 
 
 def _vocabulary(name: str) -> Vocabulary:
@@ -179,6 +207,9 @@ def _report(summary: Summary, output: Path, seconds: float) -> None:
     typer.echo(
         f"  split: {parts}; {summary.vocabulary_size} tokens; properties: {', '.join(summary.properties) or '-'}"
     )
+    for name, counts in summary.categories.items():
+        levels = ", ".join(f"{level} {count:,}" for level, count in counts.items())
+        typer.echo(f"  category {name}: {levels}; unknown {summary.accepted - sum(counts.values()):,}")
     if summary.stereo_lost:
         typer.echo(f"  stereo: {summary.stereo_lost:,} molecules lost some that the input names")
     for name, count in summary.not_numbers.most_common():

@@ -12,7 +12,10 @@ import typer
 Where = Annotated[
     str | None,
     typer.Option(
-        "--where", help='Properties asked for, such as "logp=2.5, qed>=0.8, tpsa=60..90".', show_default=False
+        "--where",
+        help='Properties asked for, such as "logp=2.5, qed>=0.8, tpsa=60..90", and levels of categories, "target=EGFR" '
+        'or any of several, "target=EGFR|HER2".',
+        show_default=False,
     ),
 ]
 BestOf = Annotated[int, typer.Option("--best-of", help="Write k for each one wanted and keep the nearest (--where).")]
@@ -53,4 +56,8 @@ def asked_lines(table: Any) -> list[str]:
         by = "the model's own prediction" if f"{name}_predicted" in table else "RDKit"
         said = f"mean |error| {errors.abs().mean():.3g}, median {errors.abs().median():.3g}" if len(errors) else "-"
         lines.append(f"{name}: {said} (by {by}; k = {k}, n = {len(errors):,})")
+    for name in (column.removesuffix("_probability") for column in table.columns if column.endswith("_probability")):
+        read = table[table[f"{name}_predicted"].notna()]
+        met = f"{(read[f'{name}_predicted'] == read[f'{name}_requested']).mean():.1%}" if len(read) else "-"
+        lines.append(f"{name}: {met} as asked (by the model's own prediction; k = {k}, n = {len(read):,})")
     return [f"asked for: {table.attrs['where']}", *lines]

@@ -6,7 +6,7 @@ In: the directory that `molvae prepare` writes. Out: `Dataset`, integers and flo
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,12 @@ SPLITS = {"train": 0, "valid": 1, "test": 2}
 
 @dataclass(frozen=True)
 class PropertyInfo:
-    """Statistics of one property over the training split, in the property's own unit."""
+    """Statistics of one property over the training split, in the property's own unit.
+
+    Attributes:
+        category: the category of which this column is one level, 1 where a molecule has it and 0 where it has another;
+            "" for a number.
+    """
 
     name: str
     mean: float
@@ -30,13 +35,29 @@ class PropertyInfo:
     minimum: float
     maximum: float
     n: int
+    category: str = ""
+
+    @property
+    def level(self) -> str:
+        """The text of the level, "" for a number.
+
+        >>> PropertyInfo("target=EGFR", 0.2, 0.4, 0.0, 1.0, 90, "target").level
+        'EGFR'
+        """
+        return self.name[len(self.category) + 1 :] if self.category else ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry of a model's ``properties.json``; a number has none of the fields of categories."""
+        entry = asdict(self)
+        return entry if self.category else {key: value for key, value in entry.items() if key != "category"}
 
     @classmethod
     def from_json(cls, entry: dict[str, Any]) -> PropertyInfo:
         """Build from an entry of ``properties.json``; a property without values gets mean 0 and std 1."""
         fallback = {"mean": 0.0, "std": 1.0, "min": 0.0, "max": 0.0}
         mean, std, low, high = (default if entry.get(key) is None else entry[key] for key, default in fallback.items())
-        return cls(entry["name"], float(mean), float(std), float(low), float(high), int(entry["n"]))
+        category = str(entry.get("category", ""))
+        return cls(entry["name"], float(mean), float(std), float(low), float(high), int(entry["n"]), category)
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,8 @@ class PrepareOptions:
         standardize: what may be changed in a molecule.
         splitter: how molecules are divided.
         properties: names of properties to compute, keys of `molvae.chem.properties.PROPERTIES`.
-        columns: numeric columns of the table to keep; None keeps all.
+        columns: columns of the table to keep; None keeps all numeric ones. A named column of texts is a category.
+        categories: columns to keep as categories, also where they hold numbers.
         max_rejected: share of rejected rows to put up with, 0 to 1; None means 1 %, and never fewer than ten rows.
         max_tokens: longest molecule in SELFIES tokens; None for any.
         vocabulary: of a model; molecules with other tokens are rejected. None takes the tokens that occur.
@@ -68,6 +69,7 @@ class PrepareOptions:
     splitter: Splitter = field(default_factory=Splitter)
     properties: tuple[str, ...] = tuple(PROPERTIES)
     columns: tuple[str, ...] | None = None
+    categories: tuple[str, ...] = ()
     max_rejected: float | None = None
     max_tokens: int | None = None
     vocabulary: Vocabulary | None = None
@@ -86,7 +88,8 @@ class Summary:
         stereo_lost: accepted molecules of which the table names stereochemistry that is gone.
         not_numbers: filled cells that hold no number, by numeric column; they count as missing.
         left_out: columns of the tables that are neither the SMILES nor kept as numbers.
-        properties: names of the property columns.
+        properties: names of the property columns, a category being one.
+        categories: how many molecules have each level, by category, sorted by level.
         vocabulary_size: tokens, specials included.
         examples: the first rejected rows, with their numbers.
     """
@@ -101,6 +104,7 @@ class Summary:
     not_numbers: Counter[str] = field(default_factory=Counter)
     left_out: tuple[str, ...] = ()
     properties: tuple[str, ...] = ()
+    categories: dict[str, dict[str, int]] = field(default_factory=dict)
     vocabulary_size: int = 0
     examples: list[tuple[int, Rejected]] = field(default_factory=list)
 
@@ -128,12 +132,18 @@ class Summary:
         )
 
 
-def _property_names(options: PrepareOptions, columns: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the names of all P properties, computed first, and the kind of each; no name stands twice."""
+def _property_names(options: PrepareOptions, reader: RowReader) -> tuple[list[str], list[str], dict[str, list[str]]]:
+    """Return the names of all columns, computed first, the kind of each, and the levels of each category.
+
+    No name stands twice; the levels grow while rows are read.
+    """
     computed = list(check_names(options.properties))
     taken = {*computed, *_RESERVED}
-    own = [f"given_{name}" if name in taken else name for name in columns]
-    return computed + own, ["computed"] * len(computed) + ["column"] * len(own)
+    own = [f"given_{name}" if name in taken else name for name in reader.columns]
+    kinds = ["category" if name in reader.levels else "column" for name in reader.columns]
+    pairs = zip(own, reader.columns, strict=True)
+    levels = {new: reader.levels[old].texts for new, old in pairs if old in reader.levels}
+    return computed + own, ["computed"] * len(computed) + kinds, levels
 
 
 class _Collector:
@@ -272,7 +282,8 @@ def prepare(
         for path in inputs:
             tables.append(Table(path, options.smiles_column))
             stack.callback(tables[-1].source.close)
-        reader = RowReader(tables, choose_columns(tables, options.columns), options.splitter.column)
+        columns, categories = choose_columns(tables, options.columns, options.categories)
+        reader = RowReader(tables, columns, options.splitter.column, categories)
         directory = stack.enter_context(new_directory(output, replace=options.force))
         work = directory / ".work"
         work.mkdir()
@@ -289,11 +300,11 @@ def _run(
     reader: RowReader, directory: Path, work: Path, options: PrepareOptions, progress: Callable[[int], None] | None
 ) -> Summary:
     """Stream all rows through the workers into the files of the dataset."""
-    names, kinds = _property_names(options, reader.columns)
+    names, kinds, levels = _property_names(options, reader)
     allowed = None if options.vocabulary is None else frozenset(options.vocabulary.tokens)
     job = MakeReady(options.standardize, options.properties, options.splitter, options.max_tokens, allowed)
     with (
-        closing(DatasetWriter(directory, work, names, kinds, options.vocabulary)) as writer,
+        closing(DatasetWriter(directory, work, names, kinds, options.vocabulary, levels)) as writer,
         (directory / "rejected.csv").open("w", encoding="utf-8", errors="backslashreplace", newline="") as rejects,
     ):
         collector = _Collector(writer, rejects, Seen(work), options.splitter)
@@ -308,6 +319,8 @@ def _run(
         summary.not_numbers = reader.not_numbers
         summary.properties = tuple(names)
         summary.vocabulary_size = len(writer.finish())
+        for name, counts in writer.level_counts.items():
+            summary.categories[name] = dict(sorted((levels[name][code], count) for code, count in counts.items()))
     return summary
 
 

@@ -49,12 +49,17 @@ def with_vocabulary(dataset: Dataset, vocabulary: Vocabulary) -> Dataset:
 def with_properties(dataset: Dataset, properties: Sequence[PropertyInfo]) -> Dataset:
     """Return ``dataset`` with a column of NaN, nothing known, for each of ``properties`` that it lacks.
 
-    The columns it has stay in front and in order.
+    The columns it has stay in front and in order. A level that it lacks of a category that it has is 0 wherever the
+    category is known: these molecules have another level.
     """
     lacking = [info for info in properties if info.name not in dataset.property_names]
     if not lacking:
         return dataset
     empty = np.full((len(dataset), len(lacking)), np.nan, dtype=np.float32)
+    has = {info.category: column for column, info in enumerate(dataset.property_info) if info.category}
+    for place, info in enumerate(lacking):
+        if info.category in has:
+            empty[~np.isnan(dataset.properties[:, has[info.category]]), place] = 0.0
     return dataclasses.replace(
         dataset,
         properties=np.concatenate([dataset.properties, empty], axis=1),

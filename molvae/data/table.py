@@ -30,7 +30,8 @@ SUFFIXES = (*DELIMITERS, SDF, PARQUET)
 KNOWN = f"{', '.join((*DELIMITERS, SDF))}, each also .gz, and {PARQUET}"
 """The suffixes that can be read, for people."""
 
-_MISSING = frozenset({"", "na", "n/a", "nan", "none", "null", "-", "?"})
+MISSING = frozenset({"", "na", "n/a", "nan", "none", "null", "-", "?"})
+"""Cells, in lower case, that hold no number and do not claim to."""
 
 
 def number(cell: str) -> float | None:
@@ -40,7 +41,7 @@ def number(cell: str) -> float | None:
     (1.5, nan, None)
     """
     text = cell.strip()
-    if text.lower() in _MISSING:
+    if text.lower() in MISSING:
         return math.nan
     try:
         value = float(text) if "_" not in text else math.inf

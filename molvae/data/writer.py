@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from molvae.chem.encoder import Tokens, token_texts
 from molvae.data.dataset import SPLITS
+from molvae.data.levels import Widener
 from molvae.data.vocabulary import Vocabulary
 from molvae.errors import InputError
 from molvae.files import write_json
@@ -40,9 +42,13 @@ class DatasetWriter:
     Args:
         directory: where the files of the dataset go.
         work: a directory for parts that are not kept.
-        properties: names of the P properties.
-        kinds: ``computed`` or ``column`` for each.
+        properties: names of the M columns of values; in the end a category becomes as many as it has levels.
+        kinds: ``computed``, ``column`` or ``category`` for each.
         vocabulary: the tokens to use; None takes those that occur, sorted.
+        levels: of each category the texts of its levels by their codes; they may become more while rows are added.
+
+    Attributes:
+        level_counts: of each category how many molecules have the level of a code.
     """
 
     def __init__(
@@ -52,11 +58,14 @@ class DatasetWriter:
         properties: Sequence[str],
         kinds: Sequence[str],
         vocabulary: Vocabulary | None = None,
+        levels: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.directory = directory
         self.properties = list(properties)
         self.kinds = list(kinds)
         self.vocabulary = vocabulary
+        self.levels = dict(levels or {})
+        self.level_counts: dict[str, Counter[int]] = {name: Counter() for name in self.levels}
         self.count = 0
         # Ids for the time being; the final ones are known only when every token has been seen.
         texts = token_texts()
@@ -71,7 +80,9 @@ class DatasetWriter:
         self._open = ExitStack()
         self._handles = {name: self._open.enter_context(path.open("wb")) for name, path in self._paths.items()}
         schema = [("row", pa.int64()), ("smiles", pa.string()), ("split", pa.string())]
-        self._schema = pa.schema(schema + [(name, pa.float32()) for name in self.properties])
+        self._schema = pa.schema(
+            schema + [(name, pa.string() if name in self.levels else pa.float32()) for name in self.properties]
+        )
         self._parquet = self._open.enter_context(pq.ParquetWriter(directory / "molecules.parquet", self._schema))
 
     def _empty(self) -> dict[str, array[Any]]:
@@ -85,7 +96,7 @@ class DatasetWriter:
             smiles: canonical SMILES.
             tokens: its SELFIES; with a fixed vocabulary every token must be in it.
             split: id of its split.
-            values: the P properties, NaN where missing.
+            values: the M columns, NaN where missing; of a category the code of its level.
 
         Raises:
             InputError: at the first token that no longer fits into 16 bits.
@@ -119,23 +130,36 @@ class DatasetWriter:
         values = np.array(self._buffers["properties"], dtype=np.float32).reshape(len(self._rows), len(self.properties))
         splits = _SPLIT_NAMES[np.array(self._buffers["split"], dtype=np.uint8)]
         columns = [pa.array(self._rows, pa.int64()), pa.array(self._smiles, pa.string()), pa.array(splits)]
-        # from_pandas writes NaN as a missing value, which every reader of Parquet understands.
-        columns += [pa.array(values[:, place], from_pandas=True) for place in range(len(self.properties))]
+        columns += [self._as_column(name, values[:, place]) for place, name in enumerate(self.properties)]
         self._parquet.write_table(pa.Table.from_arrays(columns, schema=self._schema))
         for name, buffer in self._buffers.items():
             buffer.tofile(self._handles[name])
         self._buffers = self._empty()
         self._rows, self._smiles, self._tokens = [], [], []
 
+    def _as_column(self, name: str, values: NDArray[np.float32]) -> pa.Array:
+        """Return ``values`` (n,) as a column of the table, missing where NaN; of a category texts, and count them."""
+        if name not in self.levels:
+            # from_pandas writes NaN as a missing value, which every reader of Parquet understands.
+            return pa.array(values, from_pandas=True)
+        known = [None if math.isnan(code) else int(code) for code in values.tolist()]
+        self.level_counts[name].update(code for code in known if code is not None)
+        return pa.array([None if code is None else self.levels[name][code] for code in known], pa.string())
+
     def close(self) -> None:
         """Let go of the files, finished or not."""
         self._open.close()
 
     def finish(self) -> Vocabulary:
-        """Write the final arrays, the vocabulary and the statistics; return the vocabulary."""
+        """Write the final arrays, the vocabulary and the statistics; return the vocabulary.
+
+        Raises:
+            InputError: when a category has fewer than two levels.
+        """
         if self._rows:
             self._flush()
         self.close()
+        wide = Widener(self.properties, self.levels, self.level_counts)
         seen = np.flatnonzero(self._seen).tolist()
         vocabulary = self.vocabulary or Vocabulary.from_tokens(self._texts[place] for place in seen)
         final = {token: token_id for token_id, token in enumerate(vocabulary.tokens)}
@@ -146,9 +170,9 @@ class DatasetWriter:
         self._save("tokens", narrow, (n_tokens,), (lookup[block] for block in self._blocks("tokens")))
         self._save("offsets", np.int64, (self.count + 1,), self._offsets())
         self._save("split", np.uint8, (self.count,), self._blocks("split"))
-        self._save("properties", np.float32, (self.count, len(self.properties)), self._blocks("properties"))
+        self._save("properties", np.float32, (self.count, len(wide.names)), map(wide, self._value_blocks()))
         vocabulary.save(self.directory / "vocab.json")
-        write_json(self.directory / "properties.json", {"version": 1, "properties": self._statistics()})
+        write_json(self.directory / "properties.json", {"version": 1, "properties": self._statistics(wide)})
         return vocabulary
 
     def _blocks(self, name: str, items: int = BLOCK) -> Iterator[NDArray[Any]]:
@@ -171,32 +195,41 @@ class DatasetWriter:
             for block in blocks:
                 handle.write(np.ascontiguousarray(block, dtype=dtype).data)
 
-    def _train_values(self) -> Iterator[NDArray[np.float64]]:
-        """Yield the properties of the train split in blocks of at most `BLOCK` values, (n, P)."""
+    def _value_blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the columns of values as they were added, in blocks of at most `BLOCK` values, (n, M)."""
         width = max(len(self.properties), 1)
-        rows = max(BLOCK // width, 1)
-        for values, split in zip(self._blocks("properties", rows * width), self._blocks("split", rows), strict=True):
-            yield values.reshape(-1, width)[split == SPLITS["train"]].astype(np.float64)
+        for values in self._blocks("properties", self._rows_at_once() * width):
+            yield values.reshape(-1, width)
 
-    def _statistics(self) -> list[dict[str, Any]]:
+    def _rows_at_once(self) -> int:
+        return max(BLOCK // max(len(self.properties), 1), 1)
+
+    def _train_values(self, wide: Widener) -> Iterator[NDArray[np.float64]]:
+        """Yield the properties of the train split in blocks, (n, P)."""
+        for values, split in zip(self._value_blocks(), self._blocks("split", self._rows_at_once()), strict=True):
+            yield wide(values[split == SPLITS["train"]]).astype(np.float64)
+
+    def _statistics(self, wide: Widener) -> list[dict[str, Any]]:
         """Return mean, std, min, max and count of every property over the train split; None where nothing is known."""
         if not self.properties:
             return []
-        width = len(self.properties)
+        width = len(wide.names)
         n, total, spread = np.zeros(width), np.zeros(width), np.zeros(width)
         low, high = np.full(width, math.inf), np.full(width, -math.inf)
-        for block in self._train_values():
+        for block in self._train_values(wide):
             n += np.isfinite(block).sum(axis=0)
             total += np.nansum(block, axis=0)
             low = np.fmin(low, np.fmin.reduce(block, axis=0, initial=math.inf))
             high = np.fmax(high, np.fmax.reduce(block, axis=0, initial=-math.inf))
         mean = total / np.maximum(n, 1)
-        for block in self._train_values():
+        for block in self._train_values(wide):
             spread += np.nansum((block - mean) ** 2, axis=0)
         std = np.sqrt(spread / np.maximum(n, 1))
         entries = []
-        for place, (name, kind) in enumerate(zip(self.properties, self.kinds, strict=True)):
+        kinds = dict(zip(self.properties, self.kinds, strict=True))
+        for place, (name, category) in enumerate(zip(wide.names, wide.categories, strict=True)):
             facts = dict(zip(("mean", "std", "min", "max"), (mean, std, low, high), strict=True))
             known = {key: float(value[place]) if n[place] else None for key, value in facts.items()}
-            entries.append({"name": name, "kind": kind, **known, "n": int(n[place])})
+            belongs = {"kind": "category", "category": category} if category else {"kind": kinds[name]}
+            entries.append({"name": name, **belongs, **known, "n": int(n[place])})
         return entries

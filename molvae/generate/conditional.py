@@ -21,9 +21,11 @@ import pandas as pd
 import torch
 
 from molvae.chem.properties import PROPERTIES
+from molvae.data.categories import expand
 from molvae.errors import ConfigError
 from molvae.generate.chemistry import Item, Molecule, Write, check_counts, write_all
 from molvae.generate.guidance import sample_guided
+from molvae.generate.levels import settle
 from molvae.generate.molecules import make_table
 from molvae.generate.predict import join_fitted
 from molvae.generate.read_back import read_back
@@ -121,7 +123,7 @@ def make_plan(loaded: LoadedModel, requests: Sequence[Request], asking: Asking =
     """
     model = loaded.model
     found, warnings = check_requests(requests, model.property_info)
-    names = {request.name for request in found}
+    names = set(expand((request.name for request in found), model.property_info))
     conditional = getattr(model.prior, "condition_size", 0) > 0 and names <= set(model.condition_names)
     heads = names <= set(model.predict_names)
     source = asking.prior
@@ -130,8 +132,9 @@ def make_plan(loaded: LoadedModel, requests: Sequence[Request], asking: Asking =
     lacking = (source == "conditional" and not conditional) or (source == "heads" and not heads)
     decoder = asking.decoder and bool(names & set(model.condition_names))
     if lacking or (asking.rounds and not heads) or (source == "off" and not decoder and asking.prior == "auto"):
+        asked = ", ".join(request.name for request in found)
         raise ConfigError(
-            f"The model has no {'conditional prior' if source == 'conditional' else 'head'} for {', '.join(names)}.",
+            f"The model has no {'conditional prior' if source == 'conditional' else 'head'} for {asked}.",
             "Fit one (molvae fit-prior --set prior.conditional=true), or leave the choice of the prior to auto.",
         )
     rounds = asking.rounds
@@ -188,11 +191,12 @@ class _Source:
             if turn == self.plan.rounds:
                 break
             read, readable, _ = read_back(self.loaded, written, z[live], self.workers)
-            missing = (away(self.model, read, wanted[live]) > MET) | ~readable
+            aims = settle(self.model, read, wanted[live])
+            missing = (away(self.model, read, aims) > MET) | ~readable
             live = live[missing]
             if not len(live):
                 break
-            z[live] = move(self.model, read[missing], wanted[live])
+            z[live] = move(self.model, read[missing], aims[missing])
         return values, items, nats
 
     def _draw(self) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
@@ -251,7 +255,9 @@ def sample_where(
         Its table, and for every property asked for ``NAME_requested``, the value this molecule should have;
         ``NAME_error``, obtained minus requested, 0 inside a bound or a range that was asked for; where RDKit cannot
         compute the property, ``NAME_predicted`` and ``NAME_std`` by the model's head, which the error is then of; and
-        ``best_of``, k. ``attrs`` as there, and ``where``, ``route``, ``warnings``, ``written`` (strings for each row).
+        ``best_of``, k. Of a category ``NAME_requested`` is a level, ``NAME_predicted`` the likeliest by the model's
+        head and ``NAME_probability`` that of the level requested, with no error. ``attrs`` as there, and ``where``,
+        ``route``, ``warnings``, ``written`` (strings for each row).
 
     Raises:
         UnknownNameError, InputError, ConfigError: see `make_plan`.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 
+from molvae.generate.levels import categories, level_nats
 from molvae.nn.model import SequenceVAE
 
 POOL = 2048
@@ -24,7 +25,7 @@ def request_nats(model: SequenceVAE, z: torch.Tensor, wanted: torch.Tensor) -> t
     """Return -log of the heads' density of each request at each latent, (N, M), summed over what is asked for.
 
     Up to a constant, and with each head's middle spread over all latents: by their own, latents at which a head is
-    unsure would answer every request from afar.
+    unsure would answer every request from afar. A level of a category counts by its probability instead.
 
     Args:
         model: with heads that predict everything asked for.
@@ -33,10 +34,11 @@ def request_nats(model: SequenceVAE, z: torch.Tensor, wanted: torch.Tensor) -> t
     """
     mean, log_std = model.heads(z)
     spread = log_std.median(0).values.exp()
-    nats = torch.zeros((len(wanted), len(z)), device=z.device)
+    nats = level_nats(model, mean, wanted)
+    levels = {column for category in categories(model).values() for column in category.heads}
     for column in range(wanted.shape[1]):
         target = wanted[:, column]
-        if target.isnan().all():
+        if column in levels or target.isnan().all():
             continue
         scaled = (target[:, None] - mean[:, column]) / spread[column]
         nats += 0.5 * scaled.square().nan_to_num(0.0)

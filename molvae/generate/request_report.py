@@ -13,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from molvae.chem.properties import PROPERTIES
+from molvae.data.categories import level_name
 from molvae.generate.chemistry import Molecule
+from molvae.generate.levels import categories, likely_levels
 from molvae.generate.predict import Predictor, predictable
 from molvae.generate.requests import Request
 from molvae.nn.checkpoint import LoadedModel
@@ -36,6 +38,7 @@ class Reader:
         self.predictor = Predictor(loaded, predictable(loaded))
         self.info = {entry.name: entry for entry in loaded.model.property_info}
         self.columns = {entry.name: column for column, entry in enumerate(loaded.model.property_info)}
+        self.categories = categories(loaded.model)
 
     def predict(self, smiles: Sequence[str | None], name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the head's mean and standard deviation of a property, (N,) each; NaN where there is no molecule."""
@@ -45,6 +48,14 @@ class Reader:
         found = self.predictor.of_smiles([text or "" for text in smiles], workers=1)[name]
         return found.mean, found.std
 
+    def predict_levels(self, smiles: Sequence[str | None], name: str) -> NDArray[np.float64]:
+        """Return the head's probability of each level of a category, (N, L); NaN where there is no molecule or head."""
+        category = self.categories[name]
+        if not category.heads:
+            return np.full((len(smiles), len(category.levels)), np.nan)
+        found = self.predictor.of_smiles([text or "" for text in smiles], workers=1)
+        return likely_levels(np.stack([found[level_name(name, level)].mean for level in category.levels], axis=1))
+
     def misses(self, molecules: Sequence[Molecule], values: torch.Tensor) -> NDArray[np.float64]:
         """Return how far molecules are from ``values`` (N, P), (N,): standard deviations, summed over requests.
 
@@ -53,6 +64,13 @@ class Reader:
         total = np.zeros(len(molecules))
         smiles = [molecule.smiles for molecule in molecules]
         for request in self.requests:
+            if request.levels:
+                category = self.categories[request.name]
+                wanted = values[:, category.columns].double().numpy()
+                doubt = 1 - (self.predict_levels(smiles, request.name) * wanted).sum(1)
+                spread = [self.info[level_name(request.name, level)].std or 1.0 for level in category.levels]
+                total += np.where(np.isnan(doubt), FAILED, doubt / (wanted @ np.array(spread)))
+                continue
             if request.name in PROPERTIES:
                 column = self.computed.index(request.name)
                 found = np.array([m.values[column] if m.values else np.nan for m in molecules])
@@ -86,6 +104,9 @@ def add_columns(
     smiles = [text if isinstance(text, str) else None for text in table["smiles"]]
     for request in requests:
         name = request.name
+        if request.levels:
+            _add_levels(table, name, stacked, reader, smiles)
+            continue
         aims = stacked[:, reader.columns[name]]
         table[f"{name}_requested"] = aims
         if name in PROPERTIES:
@@ -95,3 +116,17 @@ def add_columns(
             table[f"{name}_predicted"], table[f"{name}_std"] = found, std
         table[f"{name}_error"] = errors_of(request, found, aims)
     table["best_of"] = best_of
+
+
+def _add_levels(
+    table: pd.DataFrame, name: str, values: NDArray[np.float64], reader: Reader, smiles: Sequence[str | None]
+) -> None:
+    """Add the columns of a category; ``values`` (N, P)."""
+    category = reader.categories[name]
+    levels = np.array([*category.levels, None], dtype=object)
+    asked = values[:, category.columns].argmax(1)
+    held = reader.predict_levels(smiles, name)
+    likeliest = np.where(np.isnan(held).any(1), len(category.levels), held.argmax(1))
+    table[f"{name}_requested"] = levels[asked]
+    table[f"{name}_predicted"] = levels[likeliest]
+    table[f"{name}_probability"] = held[np.arange(len(held)), asked]

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 
 import torch
 
+from molvae.data.categories import level_name
 from molvae.data.dataset import PropertyInfo
+from molvae.generate.levels import Category, categories, draw_levels
 from molvae.generate.requests import Request
 from molvae.nn.model import SequenceVAE
 
@@ -40,7 +42,7 @@ def property_rows(model: SequenceVAE, generator: torch.Generator) -> torch.Tenso
     rows[:, columns] = mean + log_std.exp() * noise
     rows = model.scaler.unscale(rows)
     low, high = (torch.tensor([getattr(entry, end) for entry in info]) for end in ("minimum", "maximum"))
-    return rows.maximum(low.to(rows)).minimum(high.to(rows))
+    return draw_levels(model, mean, rows.maximum(low.to(rows)).minimum(high.to(rows)), generator)
 
 
 def draw_values(
@@ -63,6 +65,11 @@ def draw_values(
     enough = float(weights.sum().square() / weights.square().sum().clamp(min=1e-30)) >= ENOUGH
     picked = torch.multinomial(weights, n, replacement=True, generator=generator) if enough else None
     for request in requests:
+        if request.levels:
+            category = categories(model)[request.name]
+            given = None if picked is None else rows[picked][:, category.columns]
+            values[:, category.columns] = _levels_for(model, category, request, given, n, generator)
+            continue
         column = names.index(request.name)
         if request.point:
             values[:, column] = request.low
@@ -73,9 +80,34 @@ def draw_values(
     return values
 
 
+def _levels_for(
+    model: SequenceVAE, category: Category, request: Request, given: torch.Tensor | None, n: int,
+    generator: torch.Generator,
+) -> torch.Tensor:  # fmt: skip
+    """Return 1 for a level that is asked for and 0 for the others, (N, L) with N = ``n``.
+
+    Of several levels each molecule gets the one of its row ``given`` (N, L), or one by their shares in training.
+    """
+    if given is not None and len(request.levels) > 1 and not given.isnan().any():
+        return given
+    asked = torch.tensor([category.levels.index(level) for level in request.levels], device=generator.device)
+    shares = torch.tensor([model.property_info[category.columns[place]].mean for place in asked.tolist()])
+    drawn = torch.zeros(n, dtype=torch.int64, device=generator.device)
+    if len(asked) > 1:
+        drawn = torch.multinomial(shares.clamp(min=1e-6).to(asked.device), n, replacement=True, generator=generator)
+    return torch.eye(len(category.levels), device=generator.device)[asked[drawn]]
+
+
 def row_weights(model: SequenceVAE, requests: Sequence[Request], rows: torch.Tensor) -> torch.Tensor:
-    """Return how well each of ``rows`` (M, P) fits the requests, (M,): 0 outside a range, a bell about a point."""
+    """Return how well each of ``rows`` (M, P) fits the requests, (M,): 0 outside a range, a bell about a point.
+
+    A row with another level of a category than those asked for does not fit at all.
+    """
     weights = torch.ones(len(rows), device=rows.device)
+    names = [entry.name for entry in model.property_info]
+    for request in (request for request in requests if request.levels):
+        fits = rows[:, [names.index(level_name(request.name, level)) for level in request.levels]].sum(1)
+        weights = weights * fits.nan_to_num(1.0)
     for column, entry in enumerate(model.property_info):
         for request in (request for request in requests if request.name == entry.name):
             values = rows[:, column]

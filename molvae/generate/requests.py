@@ -1,6 +1,7 @@
-"""Read what somebody asks of molecules: points, bounds and ranges of properties, checked against what a model knows.
+"""Read what somebody asks of molecules: points, bounds, ranges, levels of categories, checked against a model.
 
-In: text such as ``logp=2.5, qed>=0.8, tpsa=60..90``, or a mapping. Out: `Request` values, and warnings in words.
+In: text such as ``logp=2.5, qed>=0.8, tpsa=60..90, target=EGFR``, or a mapping. Out: `Request` values, and
+warnings in words.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from molvae.chem.properties import PROPERTIES
+from molvae.data.categories import categories_of, level_name
 from molvae.data.dataset import PropertyInfo
 from molvae.errors import InputError, UnknownNameError
 
@@ -26,25 +28,33 @@ OTHER_NAMES = {"sas": "sa", "mw": "mol_weight", "weight": "mol_weight", "psa": "
 
 EXAMPLE = 'Write for instance "logp=2.5, qed>=0.8, tpsa=60..90".'
 
+FEW = 10
+"""Training molecules with a level below which a request for it is warned of."""
+
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _TERM = re.compile(r"^\s*(?P<name>[^<>=]+?)\s*(?P<sign><=|>=|==|=|<|>)\s*(?P<value>.*?)\s*$")
 _RANGE = re.compile(rf"^({_NUMBER})\s*\.\.\s*({_NUMBER})$")
 
-Condition = float | int | tuple[float | None, float | None]
-"""A value, or a lower and an upper bound of which one may be None."""
+Condition = float | int | str | tuple[float | None, float | None] | tuple[str, ...]
+"""A value, or a lower and an upper bound of which one may be None; a level of a category, or several to choose from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """The values of one property that are asked for: from ``low`` to ``high``, both included and in its own unit.
 
+    Of a category one of ``levels`` is asked for, and there are no bounds.
+
     >>> Request("qed", low=0.8).text, Request("logp", 2.5, 2.5).text, Request("tpsa", 60, 90).text
     ('qed>=0.8', 'logp=2.5', 'tpsa=60..90')
+    >>> Request("target", levels=("EGFR", "HER2")).text
+    'target=EGFR|HER2'
     """
 
     name: str
     low: float = -math.inf
     high: float = math.inf
+    levels: tuple[str, ...] = ()
 
     @property
     def point(self) -> bool:
@@ -54,6 +64,8 @@ class Request:
     @property
     def text(self) -> str:
         """The request as `parse_where` reads it."""
+        if self.levels:
+            return f"{self.name}={'|'.join(self.levels)}"
         if self.point:
             return f"{self.name}={self.low:g}"
         if math.isinf(self.high):
@@ -73,13 +85,16 @@ def parse_where(text: str) -> tuple[Request, ...]:
     """Read requests with commas between them.
 
     Signs: ``=`` a value or, as ``a..b``, a range; ``>=`` and ``>`` a lower bound, ``<=`` and ``<`` an upper one, which
-    count as included. Two bounds of one property make a range.
+    count as included. Two bounds of one property make a range. What is no number after ``=`` is a level of a category,
+    or several with ``|`` between them.
 
     Raises:
         InputError: when a request cannot be read, is no number, or contradicts another; ``text`` holds none.
 
     >>> [request.text for request in parse_where("logp=2.5, tpsa>=60, tpsa<=90")]
     ['logp=2.5', 'tpsa=60..90']
+    >>> parse_where("target = EGFR | HER2")[0].levels
+    ('EGFR', 'HER2')
     """
     terms = [_read_term(term) for term in text.split(",") if term.strip()]
     if not terms:
@@ -100,12 +115,31 @@ def read_conditions(conditions: str | Mapping[str, Condition]) -> tuple[Request,
         return parse_where(conditions)
     requests = []
     for name, value in conditions.items():
+        levels = value if isinstance(value, tuple) else (value,)
+        if _may_be_levels(name, levels):
+            requests.append(Request(name, levels=tuple(map(str, levels))))
+            continue
         low, high = value if isinstance(value, tuple) else (value, value)
         bounds = (-math.inf if low is None else _finite(low, name), math.inf if high is None else _finite(high, name))
         requests.append(Request(name, *bounds))
     if not requests:
         raise InputError("The conditions ask for nothing.", 'Give for instance {"logp": 2.5, "qed": (0.8, None)}.')
     return _merge(requests)
+
+
+def _may_be_levels(name: str, values: Sequence[object]) -> bool:
+    """Tell whether values are levels of a category: texts that are no numbers, and not of a computed property."""
+    texts = [value for value in values if isinstance(value, str) and value.strip()]
+    computed = OTHER_NAMES.get(name.casefold(), name.casefold()) in PROPERTIES
+    return bool(values) and len(texts) == len(values) and not computed and (len(texts) > 1 or not _is_float(texts[0]))
+
+
+def _is_float(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _finite(value: object, name: str) -> float:
@@ -129,6 +163,9 @@ def _read_term(term: str) -> Request:
         if low > high:
             raise InputError(f"{term.strip()!r} has its larger bound first.", f"Write {name}={high:g}..{low:g}.")
         return Request(name, low, high)
+    levels = tuple(level.strip() for level in value.split("|"))
+    if sign in ("=", "==") and _may_be_levels(name, levels):
+        return Request(name, levels=levels)
     number = _finite(value, name)
     if sign in ("=", "=="):
         return Request(name, number, number)
@@ -140,8 +177,10 @@ def _merge(requests: Iterable[Request]) -> tuple[Request, ...]:
     merged: dict[str, Request] = {}
     for request in requests:
         before = merged.get(request.name, Request(request.name))
-        both = Request(request.name, max(before.low, request.low), min(before.high, request.high))
-        if both.low > both.high:
+        either = before.levels or request.levels
+        levels = tuple(level for level in either if level in (request.levels or either))
+        both = Request(request.name, max(before.low, request.low), min(before.high, request.high), levels)
+        if both.low > both.high or (either and not levels):
             asked = request.text if before == Request(request.name) else f"{before.text} and {request.text}"
             raise InputError(f"{asked} contradict each other: no value is both.", "Leave one of them out.")
         merged[request.name] = both
@@ -153,24 +192,68 @@ def check_requests(
 ) -> tuple[tuple[Request, ...], tuple[str, ...]]:
     """Check requests against the properties ``known`` to a model.
 
-    Names are found in any case, and by their usual other names.
+    Names and levels are found in any case, and computed properties by their usual other names.
 
     Returns:
         The requests with the model's own names, and one warning for each that lies outside the training set.
 
     Raises:
-        UnknownNameError: when the model does not know a property.
+        UnknownNameError: when the model does not know a property, or a category has no such level.
         InputError: when no molecule can have a value, or two requests contradict each other.
     """
-    table = {info.name: info for info in known}
-    found = _merge(Request(_find_name(request.name, table), request.low, request.high) for request in requests)
+    categories, table = categories_of(known), {info.name: info for info in known}
+    names = [*(info.name for info in known if not info.category), *categories]
+    named = (replace(request, name=_find_name(request.name, names)) for request in requests)
+    found = _merge(_as_asked(request, categories.get(request.name)) for request in named)
+    warnings: list[str] = []
     for request in found:
+        if request.levels:
+            warnings += _rare(request, table)
+            continue
         _check_possible(request, table[request.name])
-    warnings = (_outside(request, table[request.name]) for request in found)
-    return found, tuple(warning for warning in warnings if warning)
+        warnings += filter(None, [_outside(request, table[request.name])])
+    return found, tuple(warnings)
 
 
-def _find_name(name: str, table: Mapping[str, PropertyInfo]) -> str:
+def _as_asked(request: Request, levels: Sequence[str] | None) -> Request:
+    """Return a request for levels as the model writes them, or for a number, as ``levels``, None for a number, says."""
+    bounded = math.isfinite(request.low) or math.isfinite(request.high)
+    if levels is None:
+        if request.levels:
+            raise InputError(f"{request.name}: {'|'.join(request.levels)!r} is no number.", EXAMPLE)
+        return request
+    if bounded and (request.levels or not request.point):
+        raise InputError(
+            f"{request.name} is a category, which has no bounds.", f"Its levels: {', '.join(levels)}; ask for one."
+        )
+    # A level such as 2 was read as a number.
+    asked = request.levels or tuple(level for level in levels if _is_float(level) and float(level) == request.low)
+    asked = asked or (f"{request.low:g}",)
+    return Request(request.name, levels=tuple(dict.fromkeys(_find_level(request.name, one, levels) for one in asked)))
+
+
+def _find_level(name: str, level: str, levels: Sequence[str]) -> str:
+    if level in levels:
+        return level
+    same = [one for one in levels if one.casefold() == level.casefold()]
+    if len(same) == 1:
+        return same[0]
+    close = difflib.get_close_matches(level, levels, n=1, cutoff=0.5)
+    hint = f"Did you mean {close[0]}? " if close else ""
+    raise UnknownNameError(f"{name} has no level {level!r}.", f"{hint}Its levels: {', '.join(levels)}.")
+
+
+def _rare(request: Request, table: Mapping[str, PropertyInfo]) -> list[str]:
+    """Warn of each level that few training molecules have."""
+    columns = [table[level_name(request.name, level)] for level in request.levels]
+    counts = [round(info.mean * info.n) for info in columns]
+    return [
+        f"{info.name}: only {count} molecules of the training set are known to have it."
+        for info, count in zip(columns, counts, strict=True) if count < FEW
+    ]  # fmt: skip
+
+
+def _find_name(name: str, table: Collection[str]) -> str:
     if name in table:
         return name
     folded = {key.casefold(): key for key in table}

@@ -6,7 +6,6 @@ prior.safetensors, README.md, manifest.json (written last); and the same read ag
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
@@ -146,7 +145,7 @@ def save_model(
     facts = {"format": FORMAT, "molvae": __version__, **facts}
     write_json(directory / "config.json", {"config": config.model_dump(mode="json"), "facts": facts})
     vocabulary.save(directory / "vocab.json")
-    properties = [dataclasses.asdict(info) for info in model.property_info]
+    properties = [info.to_json() for info in model.property_info]
     write_json(directory / "properties.json", {"version": 1, "properties": properties})
     weights = {name: value for name, value in _state(model, half).items() if not name.startswith("prior.")}
     save_tensors(directory / "model.safetensors", weights)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from molvae.config import ModelConfig
+from molvae.data.categories import expand, groups_of
 from molvae.data.dataset import PropertyInfo
 from molvae.data.scaler import Scaler
 from molvae.errors import UnknownNameError
@@ -27,7 +28,7 @@ class SequenceVAE(nn.Module):
     """GRU encoder q(z|x), prior p(z), GRU decoder p(x|z,c), property heads on z.
 
     Args:
-        config: sizes, and which properties condition the decoder or are predicted.
+        config: sizes, and which properties condition the decoder or are predicted; a category stands for its levels.
         vocab_size: V, specials included.
         properties: statistics of the P properties that batches carry, in their order.
 
@@ -41,8 +42,8 @@ class SequenceVAE(nn.Module):
         self.property_info = tuple(properties)
         self.scaler = Scaler(properties)
         names = [info.name for info in properties]
-        self.condition_names = list(config.condition_on)
-        self.predict_names = names if config.predict == "all" else list(config.predict)
+        self.condition_names = expand(config.condition_on, properties)
+        self.predict_names = names if config.predict == "all" else expand(config.predict, properties)
         self._condition_columns = [_column(name, names) for name in self.condition_names]
         self._predict_columns = [_column(name, names) for name in self.predict_names]
         self.encoder = Encoder(config, vocab_size)
@@ -59,6 +60,11 @@ class SequenceVAE(nn.Module):
     def latent(self) -> int:
         """D."""
         return self.config.latent
+
+    @property
+    def property_groups(self) -> list[int]:
+        """For each of the P properties the first that is known whenever it is: levels of a category go together."""
+        return groups_of(self.property_info)
 
     def with_heads(self, fitted: Sequence[tuple[PropertyInfo, GaussianProcess]]) -> SequenceVAE:
         """Return a view of this model, same weights, that also predicts what the ``fitted`` processes do."""

@@ -8,6 +8,7 @@ In: the model, a `Batch`, the step. Out: `LossTerms`, everything in nats per mol
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -69,13 +70,16 @@ def blur_codes(z: torch.Tensor, share: float, generator: torch.Generator | None)
     return (1 - way.square()).sqrt() * z + way * noise
 
 
-def mask_properties(properties: torch.Tensor, share: float, generator: torch.Generator | None) -> torch.Tensor:
+def mask_properties(
+    properties: torch.Tensor, share: float, generator: torch.Generator | None, groups: Sequence[int] | None = None
+) -> torch.Tensor:
     """Hide properties from the decoder: all of a random ``share`` of the molecules, and that share of the rest.
 
     A decoder trained so works with any of its conditions missing, and with none of them.
 
     Args:
         properties: (B, P), NaN where unknown.
+        groups: for each property the one it is hidden with, `SequenceVAE.property_groups`; None hides each alone.
 
     Returns:
         (B, P) with NaN also where hidden: with a share of .5, three of four values.
@@ -83,7 +87,8 @@ def mask_properties(properties: torch.Tensor, share: float, generator: torch.Gen
     if share == 0 or properties.shape[1] == 0:
         return properties
     draw = torch.rand((len(properties), properties.shape[1] + 1), generator=generator, device=properties.device)
-    hidden = (draw[:, :1] < share) | (draw[:, 1:] < share)
+    alone = draw[:, 1:] if groups is None else draw[:, 1:][:, list(groups)]
+    hidden = (draw[:, :1] < share) | (alone < share)
     return properties.masked_fill(hidden, math.nan)
 
 
@@ -149,7 +154,7 @@ class Objective:
         inputs = drop_tokens(batch.tokens, self.config.token_dropout, generator)
         shown = batch.properties
         if model.condition_names:
-            shown = mask_properties(shown, model.config.condition_dropout, generator)
+            shown = mask_properties(shown, model.config.condition_dropout, generator, model.property_groups)
         cond = model.condition(shown)
         decoded = blur_codes(z, self.code_noise, generator)
         log_prob = log_prob_in_turns(model.decoder, batch.tokens, decoded, cond, inputs, self.config.samples_at_once)

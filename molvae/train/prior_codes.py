@@ -69,7 +69,8 @@ class CodeSource:
         z = part.posterior.sample(1, generator)[0]
         if not self.condition_size:
             return z, z[:, :0]
-        return z, self.model.condition(mask_properties(part.properties, self.dropout, generator))
+        shown = mask_properties(part.properties, self.dropout, generator, self.model.property_groups)
+        return z, self.model.condition(shown)
 
 
 @torch.no_grad()
