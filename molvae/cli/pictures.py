@@ -21,6 +21,10 @@ Png = Annotated[
 ]
 
 
+DRAWN = 20
+"""Molecules of a table that are drawn, the first."""
+
+
 def picture_files(svg: Path | None, png: Path | None) -> list[Path]:
     """Return the files to draw, checked before the work.
 

@@ -104,10 +104,11 @@ def command(
     wanted = Wanted(unique, frozenset(), names, alerts, keep_failed, prior_temperature)
     check_counts(number, batch_size, workers)
     asked = read_asked(where, where_prior, where_decoder, guidance, rounds if where else None, best_of)
-    asked = _scaffold(scaffold, picture_files(svg, png), asked, None if where else rounds)
+    files = picture_files(svg, png)
+    asked = _scaffold(scaffold, files, asked, None if where else rounds)
     _run(
         destination, model, device, number, options, _lean(wanted, not_in, bare), seed, batch_size, workers,
-        spreadsheet, asked, rounds,
+        spreadsheet, asked, rounds, files,
     )  # fmt: skip
 
 
@@ -131,8 +132,6 @@ def _scaffold(scaffold: str | None, files: Any, asked: Any, rounds: int | None) 
     from molvae.errors import ConfigError
 
     if scaffold is None:
-        if files:
-            raise ConfigError("Pictures are drawn with --scaffold.", "Add it, or leave --svg and --png out.")
         return asked
     if rounds is not None:
         raise ConfigError("--rounds does not go with --scaffold alone.", "Add --where, or leave it out.")
@@ -153,8 +152,9 @@ def _lean(wanted: Any, not_in: str | None, bare: bool) -> Any:
 def _run(
     destination: Any, model: str | None, device: str, number: int, options: Any, wanted: Any, seed: int,
     batch_size: int | None, workers: int | None, spreadsheet: bool, asked: Any = None,
-    rounds: int | None = None,
+    rounds: int | None = None, files: Any = (),
 ) -> None:  # fmt: skip
+    from molvae.cli.pictures import DRAWN, draw
     from molvae.cli.progress import progress_bar
     from molvae.generate.conditional import sample_where
     from molvae.generate.molecules import sample
@@ -178,9 +178,11 @@ def _run(
     parts = [f"{count:,} {name.replace('_', '-')}" for name, count in counts.items() if name != "drawn" and count]
     destination.say(f"drawn {counts['drawn']:,}: {', '.join(parts) or 'nothing'}")
     if table.attrs.get("rounds"):
-        destination.say(f"read back and written again {table.attrs['rounds']} times")
+        destination.say(f"rounds of reading back: {table.attrs['rounds']}")
     if not table.attrs["complete"]:
         destination.say(f"warning: {shortfall(len(table), number, counts)}")
     for line in asked_lines(table):
         destination.say(line)
+    shown = [str(smiles or "") for smiles in table["smiles"].head(DRAWN)]
+    draw(files, shown, [""] * len(shown), destination)
     destination.finish(len(table))
