@@ -112,6 +112,10 @@ def test_a_budget_that_is_no_whole_number_of_epochs_or_batches(data: Dataset) ->
 def test_rows_differ_in_nothing_but_their_objective(data: Dataset) -> None:
     before = json.dumps(SMALL)
     configs = {name: plan_row(name, request(values={}), data).config for name in all_objectives()}
+    # Not every row could train with noise on its codes, so none does.
+    assert {Objective(config.objective).code_noise for config in configs.values()} == {0.0}
+    noisy = plan_row("beta_vae", request(values={"objective": {"code_noise": 0.3}}), data).config
+    assert Objective(noisy.objective).code_noise == 0.3
     for name, config in configs.items():
         assert config.seed == configs["ae"].seed
         assert config.model.condition_on == (["p0", "p1"] if name == "cvae" else [])

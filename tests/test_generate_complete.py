@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from rdkit import Chem
+from tiny import untrained
 
 from molvae.api import MolVAE
 from molvae.chem.masks import Masked, Size, heavy_atoms, is_masked, read_masked
@@ -18,7 +19,7 @@ from molvae.chem.open_ends import lay_out
 from molvae.chem.selfies import decode
 from molvae.cli import impute
 from molvae.cli.main import main
-from molvae.config import Config, ModelConfig, ObjectiveConfig
+from molvae.config import Config, ObjectiveConfig
 from molvae.data.vocabulary import EOS
 from molvae.errors import ConfigError, InputError
 from molvae.generate.anomaly import measure_oddities
@@ -28,7 +29,6 @@ from molvae.generate.constrained import ENDLESS, Filling, Kind, grammar_of
 from molvae.generate.sampling import SamplingOptions
 from molvae.generate.scaffold import Writer, Yield
 from molvae.nn.checkpoint import LoadedModel, load_model
-from molvae.nn.model import SequenceVAE
 
 LINKER = "c1ccccc1{3}C(=O)Nc1ccccc1"
 FEW = 24
@@ -46,11 +46,7 @@ def moses() -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def wild(moses: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    """A model that was never trained: it writes anything at all that it is let."""
-    torch.manual_seed(0)
-    config = Config(model=ModelConfig(embedding=8, encoder_hidden=16, decoder_hidden=16, decoder_layers=1, latent=6))
-    model = SequenceVAE(config.model, len(moses.vocabulary)).eval()
-    return LoadedModel(model, moses.vocabulary, config, {"max_tokens": 60}, tmp_path_factory.mktemp("m"))
+    return untrained(moses.vocabulary, tmp_path_factory.mktemp("m"), 60)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from rdkit import Chem
+from tiny import untrained
 
 from molvae.api import MolVAE
 from molvae.chem.attachment import find_scaffold, read_scaffold, substituents
@@ -19,7 +20,6 @@ from molvae.chem.open_ends import Layout, Places, lay_out, lay_out_link, render
 from molvae.chem.selfies import decode
 from molvae.cli import neighbors as neighbors_verb
 from molvae.cli import sample as sample_verb
-from molvae.config import Config, ModelConfig
 from molvae.data.vocabulary import EOS
 from molvae.errors import ConfigError, InputError
 from molvae.generate.constrained import Filling, Grammar, Kind, grammar_of, is_bare
@@ -28,7 +28,6 @@ from molvae.generate.scaffold_keep import neighbors_keep, scaffold_of
 from molvae.generate.scaffold_latents import JUDGES, draw_latents, likeliest, scaffold_nats
 from molvae.generate.scaffold_write import LINKS
 from molvae.nn.checkpoint import LoadedModel, load_model
-from molvae.nn.model import SequenceVAE
 
 ONE = "O=C(Nc1ccccc1)[*]"
 LINK = "[*]c1ccccc1.[*]N1CCOCC1"
@@ -47,11 +46,7 @@ def moses() -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def wild(moses: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    """A model that was never trained: it writes anything at all that it is let."""
-    torch.manual_seed(0)
-    config = Config(model=ModelConfig(embedding=8, encoder_hidden=16, decoder_hidden=16, decoder_layers=1, latent=6))
-    model = SequenceVAE(config.model, len(moses.vocabulary)).eval()
-    return LoadedModel(model, moses.vocabulary, config, {"max_tokens": 40}, tmp_path_factory.mktemp("m"))
+    return untrained(moses.vocabulary, tmp_path_factory.mktemp("m"), 40)
 
 
 def layouts_of(smiles: str, most: int = 16) -> list[Layout]:

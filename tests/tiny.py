@@ -1,14 +1,18 @@
-"""A dataset of random token strings, made without any chemistry library."""
+"""A dataset of random token strings and a model that never saw it, made without any chemistry library."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from molvae.config import Config, ModelConfig
 from molvae.data.dataset import Dataset, load_dataset
 from molvae.data.vocabulary import Vocabulary
 from molvae.files import write_json, write_manifest
+from molvae.nn.checkpoint import LoadedModel
+from molvae.nn.model import SequenceVAE
 
 TOKENS = ("[C]", "[N]", "[O]", "[=C]", "[F]")
 
@@ -54,3 +58,11 @@ def tiny_values(**train: object) -> dict[str, object]:
     limits = {"batch_size": 16, "lr": 1e-2, "lr_warmup_steps": 5, "threads": 1, "checkpoint_every": 10,
               "validate_every": 20, "validate_size": 20, "precision": "fp32", **train}  # fmt: skip
     return {"model": sizes, "train": limits, "prior": {"components": 2, "max_steps": 20}}
+
+
+def untrained(vocabulary: Vocabulary, directory: Path, max_tokens: int) -> LoadedModel:
+    """Return a model that was never trained: it writes anything at all that it is let."""
+    torch.manual_seed(0)
+    config = Config(model=ModelConfig(embedding=8, encoder_hidden=16, decoder_hidden=16, decoder_layers=1, latent=6))
+    model = SequenceVAE(config.model, len(vocabulary)).eval()
+    return LoadedModel(model, vocabulary, config, {"max_tokens": max_tokens}, directory)

@@ -35,7 +35,7 @@ from molvae.generate.request_values import draw_values, property_rows
 from molvae.generate.requests import Request, check_requests
 from molvae.generate.sampling import DEFAULT, SamplingOptions, decode_tokens, default_batch_size, draw_uniforms
 from molvae.generate.wanted import ANY, Collector, Wanted, shortfall
-from molvae.generate.writing import BLOCK, GIVE_UP, as_items, resolve_options, spare_threads
+from molvae.generate.writing import BLOCK, GIVE_UP, MOST_ROUNDS, as_items, resolve_options, spare_threads
 from molvae.nn.checkpoint import LoadedModel
 
 Source = Literal["auto", "conditional", "heads", "off"]
@@ -45,7 +45,7 @@ the heads, else a conditional prior: on ``moses`` a conditional flow was no bett
 ROUNDS = 8
 """Rounds of reading and moving after the first writing; most molecules need fewer."""
 
-MOST_ROUNDS, MOST_BEST = 100, 1000
+MOST_BEST = 1000
 
 Compose = Callable[[torch.Tensor, torch.Tensor, float], tuple[list[Item], list[float]]]
 """Takes latents (N, D), the decoder's condition (N, C) and a guidance; writes N items, no tokens for what failed, and
