@@ -80,7 +80,8 @@ def test_read_back_says_what_it_could_not_read(loaded: LoadedModel) -> None:
     vocabulary = loaded.vocabulary
     items = [(tuple(vocabulary.encode(["[C]", "[O]"])), True), ((), True), (tuple(vocabulary.encode(["[C]"])), False)]
     z = drawn(loaded, 3)
-    read, readable, smiles = read_back(loaded, items, z, 1)
+    back = read_back(loaded, items, z, 1)
+    read, readable, smiles = back.latents, back.readable, back.smiles
     assert readable.tolist() == [True, False, False]
     assert smiles == ["CO", "", ""]
     assert torch.equal(read[1:], z[1:])

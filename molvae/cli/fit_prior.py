@@ -24,7 +24,6 @@ Kind = Annotated[
     typer.Option("--prior", help="normal, gmm, flow, flow_matching or latent_gan.", show_default="gmm"),
 ]
 HEADING = "## Prior"
-"""What stands below it in a card is about the prior, and is written anew."""
 
 
 def command(
@@ -98,6 +97,7 @@ def _fit(source: LoadedModel, data: Dataset, settings: PriorConfig, seed: int, f
 
 def _write(source: LoadedModel, fit: PriorFit, output: Path, origin: str) -> None:
     """Write the model with its new prior; half of a directory is never seen."""
+    from molvae.cli.cards import with_section
     from molvae.files import carry_files, new_directory
     from molvae.generate.anomaly import USUAL
     from molvae.generate.predict import CARRIED, FITTED_FILE
@@ -110,9 +110,9 @@ def _write(source: LoadedModel, fit: PriorFit, output: Path, origin: str) -> Non
     kept = {name: value for name, value in source.facts.items() if name not in ("figures", USUAL)}
     facts = {**kept, **fit.facts(), "prior_of": source.directory.name}
     card = source.directory / "README.md"
-    text = card.read_text("utf-8").partition(HEADING)[0].rstrip() if card.exists() else f"# {output.name}"
+    text = card.read_text("utf-8") if card.exists() else f"# {output.name}"
     line = f"This model's prior was fitted anew ({fit.settings.kind}; {origin}), and figures above that depend on the "
     line += f"prior are those of `{source.directory.name}`. In nats: {describe_prior(fit)}."
     with new_directory(output) as temporary:
         carry_files(source.directory, temporary, (*CARRIED, FITTED_FILE))
-        save_model(temporary, model, source.vocabulary, config, facts, card=f"{text}\n\n{HEADING}\n\n{line}\n")
+        save_model(temporary, model, source.vocabulary, config, facts, card=with_section(text, HEADING, line))

@@ -27,6 +27,7 @@ VERBS = {
     "train": "Train a model on a dataset.",
     "finetune": "Teach a trained model new molecules, keeping what it knows.",
     "fit-prior": "Fit a prior to the codes of a trained model.",
+    "fit-reader": "Teach a trained model to read its own drafts under requests.",
     "fit-head": "Teach a trained model to predict a measured property.",
     "sample": "Generate new molecules.",
     "encode": "Turn molecules into latent vectors.",

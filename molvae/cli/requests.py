@@ -30,6 +30,14 @@ WhereDecoder = Annotated[
     bool, typer.Option("--where-decoder/--no-where-decoder", help="Whether the decoder is told the request.")
 ]
 
+WhereReader = Annotated[
+    str,
+    typer.Option(
+        "--where-reader",
+        help="Who reads drafts between rounds: model, its own heads; or rdkit, much nearer, k = all drafts.",
+    ),
+]
+
 
 def read_asked(where: str | None, *how: Any) -> Any:
     """Return the requests and how they are put, None where nothing is asked for."""

@@ -27,7 +27,7 @@ from molvae.cli.options import (
     Workers,
 )
 from molvae.cli.pictures import Png, Svg
-from molvae.cli.requests import BestOf, Guidance, Where, WhereDecoder, WherePrior, asked_lines, read_asked
+from molvae.cli.requests import BestOf, Guidance, Where, WhereDecoder, WherePrior, WhereReader, asked_lines, read_asked
 from molvae.cli.scaffold import ScaffoldOption
 
 Number = Annotated[int, typer.Option("-n", "--number", help="Molecules wanted.")]
@@ -78,6 +78,7 @@ def command(
     rounds: Rounds = None,
     where_prior: WherePrior = "auto",
     where_decoder: WhereDecoder = True,
+    where_reader: WhereReader = "model",
     scaffold: ScaffoldOption = None,
     svg: Svg = None,
     png: Png = None,
@@ -103,7 +104,7 @@ def command(
     names = tuple(name for name in properties.split(",") if name and name != "none")
     wanted = Wanted(unique, frozenset(), names, alerts, keep_failed, prior_temperature)
     check_counts(number, batch_size, workers)
-    asked = read_asked(where, where_prior, where_decoder, guidance, rounds if where else None, best_of)
+    asked = read_asked(where, where_prior, where_decoder, guidance, rounds if where else None, best_of, where_reader)
     files = picture_files(svg, png)
     asked = _scaffold(scaffold, files, asked, None if where else rounds)
     _run(

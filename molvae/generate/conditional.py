@@ -4,9 +4,9 @@ In: a `LoadedModel`, `Request`s, `Asking`. Out: a DataFrame with what was asked,
 error of each molecule.
 
 The route: a value for every molecule (`request_values`), a latent under it (`guidance`, `refine`), tokens by the
-decoder under it; then rounds in which the model reads what it wrote and moves the latent by what is missing. RDKit only
-brings what was written into canonical form, computes no property before a molecule is finished, and none is rejected
-for its properties, unless ``best_of`` is above 1.
+decoder under it; then rounds in which the model reads what it wrote and moves the latent by what is missing; the draft
+read as nearest is the molecule. RDKit only brings drafts into canonical form, computes no property before a molecule is
+finished, and none is rejected for its properties, unless ``best_of`` is above 1 or ``reader`` is RDKit.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ from molvae.chem.properties import PROPERTIES
 from molvae.data.categories import expand
 from molvae.errors import ConfigError
 from molvae.generate.chemistry import Item, Molecule, Write, check_counts, write_all
+from molvae.generate.drafts import Drafts
 from molvae.generate.guidance import sample_guided
 from molvae.generate.levels import settle
 from molvae.generate.molecules import make_table
 from molvae.generate.predict import join_fitted
-from molvae.generate.read_back import read_back
-from molvae.generate.refine import MET, away, move, resample
+from molvae.generate.read_back import ReadBack, read_back
+from molvae.generate.reading import By, Reading, read_drafts
+from molvae.generate.refine import MET, move, resample
 from molvae.generate.request_report import Reader, add_columns
 from molvae.generate.request_values import draw_values, property_rows
 from molvae.generate.requests import Request, check_requests
@@ -42,8 +44,8 @@ Source = Literal["auto", "conditional", "heads", "off"]
 """Where latents come from: a conditional prior p(z|c), the prior resampled by the heads, the prior as it is. auto takes
 the heads, else a conditional prior: on ``moses`` a conditional flow was no better (error of logP .68, heads .69)."""
 
-ROUNDS = 8
-"""Rounds of reading and moving after the first writing; most molecules need fewer."""
+ROUNDS = 12
+"""Rounds of reading and moving after the first writing, for each property asked for; many molecules need fewer."""
 
 MOST_BEST = 1000
 
@@ -61,8 +63,10 @@ class Asking:
         decoder: whether the decoder is told; off shows what the latents alone do.
         guidance: 0 takes the model at its word; w above 0 weighs the request with the power 1 + w in the latents, and
             the decoder's logits with (1 + w) logits(c) - w logits(no c).
-        rounds: of reading what was written and moving the latent, None takes `ROUNDS` where heads can read, else 0.
+        rounds: of reading what was written and moving the latent, None takes `ROUNDS` for each property asked for, at
+            most `MOST_ROUNDS`, where heads can read, else 0.
         best_of: k molecules are written for each one wanted, and the nearest to the request is kept.
+        reader: who reads drafts, see `molvae.generate.reading.By`.
 
     Raises:
         ConfigError: when a setting is out of range.
@@ -73,10 +77,12 @@ class Asking:
     guidance: float = 0.0
     rounds: int | None = None
     best_of: int = 1
+    reader: By = "model"
 
     def __post_init__(self) -> None:
         limits = {
             "prior": (self.prior in get_args(Source), " or ".join(get_args(Source))),
+            "reader": (self.reader in get_args(By), " or ".join(get_args(By))),
             "guidance": (0 <= self.guidance <= 100, "0 (none) to 100"),
             "rounds": (self.rounds is None or 0 <= self.rounds <= MOST_ROUNDS, f"0 to {MOST_ROUNDS}"),
             "best_of": (1 <= self.best_of <= MOST_BEST, f"1 to {MOST_BEST}"),
@@ -103,13 +109,19 @@ class Plan:
     rounds: int
 
     @property
+    def k(self) -> int:
+        """Molecules of which RDKit, or the head where RDKit cannot compute, takes the nearest."""
+        return self.asking.best_of * (self.rounds + 1 if self.asking.reader == "rdkit" else 1)
+
+    @property
     def route(self) -> str:
         """What was done, in one line."""
         latents = {"conditional": "conditional prior p(z|c)", "heads": "prior resampled by the property heads",
                    "off": "prior without the request"}[self.asking.prior]  # fmt: skip
         told = "told" if self.asking.decoder else "not told"
-        rounds = f", moved in at most {self.rounds} rounds by the model's own reading" if self.rounds else ""
-        asked = f"guidance {self.asking.guidance:g}; k = {self.asking.best_of}"
+        by = "the model's own reading" if self.asking.reader == "model" else "what RDKit reads in the drafts"
+        rounds = f", moved in at most {self.rounds} rounds by {by}" if self.rounds else ""
+        asked = f"guidance {self.asking.guidance:g}; k = {self.k}"
         return f"latents: {latents}{rounds}; decoder {told}; {asked}"
 
 
@@ -139,7 +151,7 @@ def make_plan(loaded: LoadedModel, requests: Sequence[Request], asking: Asking =
         )
     rounds = asking.rounds
     if rounds is None:
-        rounds = ROUNDS if heads and source != "off" else 0
+        rounds = min(MOST_ROUNDS, ROUNDS * len(found)) if heads and source != "off" else 0
     return Plan(found, warnings, replace(asking, prior=source, decoder=decoder), rounds)
 
 
@@ -149,8 +161,9 @@ class _Source:
     def __init__(
         self, loaded: LoadedModel, plan: Plan, options: SamplingOptions, seed: int, batch_size: int | None,
         scale: float, workers: int | None = None, aims: torch.Tensor | None = None, compose: Compose | None = None,
+        watch: Callable[[Sequence[str]], None] | None = None,
     ) -> None:  # fmt: skip
-        self.aims, self.blocks, self.compose = aims, 0, compose
+        self.aims, self.blocks, self.compose, self.watch = aims, 0, compose, watch
         self.loaded, self.model, self.plan, self.scale, self.workers = loaded, loaded.model, plan, scale, workers
         self.options = resolve_options(loaded, options)
         self.generator = torch.Generator(loaded.model.device).manual_seed(seed)
@@ -176,31 +189,38 @@ class _Source:
     def _write(self, blocks: int) -> tuple[torch.Tensor, list[Item], list[float]]:
         """Write blocks and improve them in rounds; return values (N, P), items and nats."""
         drawn = [self._draw() for _ in range(blocks)]
-        values, z = torch.cat([block[0] for block in drawn]), torch.cat([block[1] for block in drawn])
-        chances = [torch.cat(parts) for parts in zip(*(block[2] for block in drawn), strict=True)]
+        values, z, kicks = (torch.cat(parts) for parts in zip(*(block[:3] for block in drawn), strict=True))
+        chances = [torch.cat(parts) for parts in zip(*(block[3] for block in drawn), strict=True)]
         wanted = self.model.targets(values)
-        items: list[Item] = [((), False)] * len(z)
-        nats = [math.nan] * len(z)
+        drafts = Drafts(len(z), z.device)
         live = torch.arange(len(z), device=z.device)
         self.drawn += len(z)
         for turn in range(self.plan.rounds + 1):
             written, costs = self._decode(z[live], values[live], chances[turn][live] if chances else None)
-            for row, item, cost in zip(live.tolist(), written, costs, strict=True):
-                items[row], nats[row] = item, cost
             self.written += len(written)
-            if turn == self.plan.rounds:
+            if not self.plan.rounds:
+                drafts.put(live, written, costs)
                 break
-            read, readable, _ = read_back(self.loaded, written, z[live], self.workers)
-            aims = settle(self.model, read, wanted[live])
-            missing = (away(self.model, read, aims) > MET) | ~readable
-            live = live[missing]
-            if not len(live):
+            read = read_back(self.loaded, written, z[live], self.workers)
+            if self.watch:
+                self.watch(read.smiles)
+            reading = self._judge(read, wanted[live])
+            drafts.take(live, written, costs, read.smiles, reading.missed)
+            short = reading.off > MET
+            live = live[short]
+            if turn == self.plan.rounds or not len(live):
                 break
-            z[live] = move(self.model, read[missing], aims[missing])
-        return values, items, nats
+            moved = move(self.model, read.latents[short], reading.aims[short])
+            z[live] = drafts.push(live, read.latents[short], moved, kicks[live, turn])
+        return values, drafts.items, drafts.nats
 
-    def _draw(self) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
-        """Draw what one block needs: values (B, P), latents (B, D), and uniforms for each round."""
+    def _judge(self, read: ReadBack, wanted: torch.Tensor) -> Reading:
+        """Say how far drafts are from ``wanted`` (N, P); what cannot be read is infinitely far."""
+        aims = settle(self.model, read.latents, wanted)
+        return read_drafts(self.model, read, aims, self.plan.asking.reader, self.workers).without(~read.readable)
+
+    def _draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[torch.Tensor]]:
+        """Draw for one block values (B, P), latents (B, D), and for R rounds kicks (B, R, D) and uniforms."""
         asking, k = self.plan.asking, self.plan.asking.best_of
         values = draw_values(self.model, self.plan.requests, self.rows, BLOCK, self.generator)
         if self.aims is not None:
@@ -215,7 +235,9 @@ class _Source:
             z = self.model.prior.sample(len(values), self.generator)
         length = self.options.max_length or 0
         draws = [draw_uniforms(len(z), self.options, length, self.generator) for _ in range(self.plan.rounds + 1)]
-        return values, z * self.scale, [draw for draw in draws if draw is not None]
+        size = (len(z), self.plan.rounds, z.shape[1])
+        kicks = torch.randn(size, generator=self.generator, device=z.device)
+        return values, z * self.scale, kicks, [draw for draw in draws if draw is not None]
 
     def _decode(
         self, z: torch.Tensor, values: torch.Tensor, chances: torch.Tensor | None
@@ -235,7 +257,7 @@ def sample_where(
     loaded: LoadedModel, n: int, requests: Sequence[Request], asking: Asking = PLAINLY,
     options: SamplingOptions = DEFAULT, wanted: Wanted = ANY, *, seed: int = 0, batch_size: int | None = None,
     workers: int | None = None, progress: Callable[[int], None] | None = None, aims: torch.Tensor | None = None,
-    compose: Compose | None = None,
+    compose: Compose | None = None, watch: Callable[[Sequence[str]], None] | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Generate ``n`` molecules that have what ``requests`` ask for, as nearly as the model can.
 
@@ -250,6 +272,7 @@ def sample_where(
         aims: (M, P) values for one molecule after another, NaN where nothing is asked, in place of those of
             ``requests``, which must be points of the same properties; taken again from the start when they run out.
         compose: writes molecules in place of the decoder alone, such as around a scaffold.
+        watch: told the SMILES of all drafts of each round, "" for what cannot be read.
 
     Returns:
         Its table, and for every property asked for ``NAME_requested``, the value this molecule should have;
@@ -270,13 +293,15 @@ def sample_where(
     wanted = replace(wanted, properties=tuple(dict.fromkeys((*wanted.properties, *asked))))
     collector, values = Collector(n, wanted), []
     with spare_threads(loaded.model.device):
-        source = _Source(loaded, plan, options, seed, batch_size, wanted.prior_temperature, workers, aims, compose)
+        source = _Source(
+            loaded, plan, options, seed, batch_size, wanted.prior_temperature, workers, aims, compose, watch
+        )
         reader = Reader(loaded, plan.requests, tuple(wanted.properties))
         write = Write(loaded.vocabulary, tuple(wanted.properties), wanted.alerts)
         while collector.missing > 0 and collector.counts.drawn < GIVE_UP * n + 2 * BLOCK:
             values += _round(source, reader, collector, write, workers, progress)
     table = make_table(collector, tuple(wanted.properties))
-    add_columns(table, plan.requests, values, reader, asking.best_of)
+    add_columns(table, plan.requests, values, reader, plan.k)
     written = source.written * asking.best_of / max(1, source.drawn)
     table.attrs |= {
         "where": ", ".join(request.text for request in plan.requests), "route": plan.route,

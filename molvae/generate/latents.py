@@ -24,6 +24,7 @@ from molvae.generate.exact_noise import Noise
 from molvae.generate.sampling import GREEDY, SamplingOptions, decode_tokens, default_batch_size
 from molvae.generate.writing import as_items, resolve_options, spare_threads
 from molvae.nn.checkpoint import LoadedModel
+from molvae.nn.model import SequenceVAE
 
 CHUNK = 256
 
@@ -78,6 +79,21 @@ def encode_sequences(
     return latents
 
 
+@torch.no_grad()
+def summarise_sequences(
+    model: SequenceVAE, token_ids: Sequence[Sequence[int]], batch_size: int | None = None
+) -> torch.Tensor:
+    """Return the encoder's summary of each row of token ids without BOS and EOS, (N, S), see `Encoder.summarise`."""
+    summaries = torch.zeros((len(token_ids), model.encoder.summary_size), device=model.device)
+    order = sorted(range(len(token_ids)), key=lambda index: len(token_ids[index]))
+    size = batch_size or default_batch_size(model.device)
+    for start in range(0, len(order), size):
+        rows = order[start : start + size]
+        batch = collate([np.array(token_ids[row], dtype=np.int64) for row in rows]).to(model.device)
+        summaries[rows] = model.encoder.summarise(batch.tokens, batch.lengths).float()
+    return summaries
+
+
 def encode_smiles(
     loaded: LoadedModel,
     smiles: Sequence[str],
@@ -102,9 +118,8 @@ def encode_smiles(
         batch_size: molecules read at once; None takes what suits the device.
         workers: processes for chemistry; None means every core.
     """
-    check_smiles(smiles)
-    check_counts(batch_size=batch_size, workers=workers)
-    read = cast("list[Readable | Rejected]", map_items(Read(loaded.vocabulary, options), smiles, workers))
+    check_counts(batch_size=batch_size)
+    read = read_smiles(loaded, smiles, options, workers)
     rows = [row for row, result in enumerate(read) if isinstance(result, Readable)]
     good = [result for result in read if isinstance(result, Readable)]
     generator = torch.Generator(loaded.model.device).manual_seed(seed) if sampled else None
@@ -115,6 +130,15 @@ def encode_smiles(
         [result.smiles if isinstance(result, Readable) else None for result in read],
         [result if isinstance(result, Rejected) else None for result in read],
     )
+
+
+def read_smiles(
+    loaded: LoadedModel, smiles: Sequence[str], options: StandardizeOptions = AS_GIVEN, workers: int | None = None
+) -> list[Readable | Rejected]:
+    """Return N molecules as token ids of the model, or why they cannot be read, see `encode_smiles`."""
+    check_smiles(smiles)
+    check_counts(workers=workers)
+    return cast("list[Readable | Rejected]", map_items(Read(loaded.vocabulary, options), smiles, workers))
 
 
 def check_smiles(smiles: Any) -> None:

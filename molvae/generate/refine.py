@@ -74,13 +74,6 @@ def resample(
     return pool[chosen]
 
 
-def away(model: SequenceVAE, z: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Return how far the heads' means at ``z`` (N, D) are from ``wanted`` (N, P) at most, (N,), in training stds."""
-    mean, _ = model.heads(z)
-    largest: torch.Tensor = (mean - wanted).abs().nan_to_num(0.0).amax(1)
-    return largest
-
-
 def move(model: SequenceVAE, z: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     """Return ``z`` (N, D) moved to where the heads predict ``wanted`` (N, P), (N, D); what is not asked for is free.
 

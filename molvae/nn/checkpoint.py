@@ -1,7 +1,8 @@
 """Save a model as a directory and load it back, checked against its manifest.
 
 In: a `SequenceVAE` with vocabulary and config. Out: config.json, vocab.json, properties.json, model.safetensors,
-prior.safetensors, README.md, manifest.json (written last); and the same read again. No pickle anywhere.
+prior.safetensors and reader.safetensors where there are such, README.md, manifest.json (written last); and the same
+read again. No pickle anywhere.
 """
 
 from __future__ import annotations
@@ -23,12 +24,15 @@ from molvae.data.vocabulary import Vocabulary
 from molvae.errors import ModelFileError, MolvaeError, UnknownNameError
 from molvae.files import verify_manifest, write_json, write_manifest, write_text, write_with
 from molvae.nn.device import choose_device
+from molvae.nn.heads import PropertyReader
 from molvae.nn.model import SequenceVAE
 from molvae.nn.priors import build_prior
 
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 DEFAULT_MODEL = "druglike"
 FORMAT = 1
+READER_FILE = "reader.safetensors"
+_FITTED_BY = {READER_FILE: "fit-reader"}
 GROWING = frozenset({"metrics.jsonl", "reconstruction.csv"})
 """Files of a run that a resumed run writes anew after, or before, the model: a model is whole whatever they hold."""
 
@@ -109,14 +113,24 @@ def codes_digest(model: SequenceVAE) -> str:
     return digest.hexdigest()
 
 
+def _load_reader(path: Path, model: SequenceVAE) -> PropertyReader:
+    tensors = load_tensors(path)
+    first = tensors.get("network.0.weight")
+    hidden = len(first) if first is not None else 1
+    reader = PropertyReader(model.encoder.summary_size, hidden, len(model.predict_names))
+    _fill(reader, tensors, path)
+    _check_codes(path, model)
+    return reader
+
+
 def _check_codes(path: Path, model: SequenceVAE) -> None:
-    """Refuse a prior fitted to codes of another model; priors of older versions do not say and are taken."""
+    """Refuse what was fitted to codes of another model; priors of older versions do not say and are taken."""
     with safe_open(path, "pt") as handle:
         fitted_to = (handle.metadata() or {}).get("codes_of")
     if fitted_to is not None and fitted_to != codes_digest(model):
         raise ModelFileError(
             f"{path} was fitted to the codes of another model.",
-            "Fit one to this model: molvae fit-prior DATASET -m MODEL -o MODEL2",
+            f"Fit one to this model: molvae {_FITTED_BY.get(path.name, 'fit-prior')} DATASET -m MODEL -o MODEL2",
         )
 
 
@@ -147,8 +161,11 @@ def save_model(
     vocabulary.save(directory / "vocab.json")
     properties = [info.to_json() for info in model.property_info]
     write_json(directory / "properties.json", {"version": 1, "properties": properties})
-    weights = {name: value for name, value in _state(model, half).items() if not name.startswith("prior.")}
+    apart = ("prior.", "reader.")
+    weights = {name: value for name, value in _state(model, half).items() if not name.startswith(apart)}
     save_tensors(directory / "model.safetensors", weights)
+    if model.reader is not None:
+        save_tensors(directory / READER_FILE, _state(model.reader, half), {"codes_of": codes_digest(model)})
     if facts.get("prior"):
         # In the file itself, so that a prior copied from another model is seen even where its config was copied too.
         notes = {"codes_of": codes_digest(model)}
@@ -215,4 +232,6 @@ def load_model(name_or_directory: str | Path | None = None, device: str = "auto"
         model.prior = build_prior(facts["prior"], config.model.latent, 2 * len(model.condition_names))
         _fill(model.prior, load_tensors(directory / "prior.safetensors"), directory / "prior.safetensors")
         _check_codes(directory / "prior.safetensors", model)
+    if (directory / READER_FILE).exists():
+        model.reader = _load_reader(directory / READER_FILE, model)
     return LoadedModel(model.to(target).eval(), vocabulary, config, facts, directory)

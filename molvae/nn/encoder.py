@@ -62,6 +62,18 @@ class Encoder(nn.Module):
             tokens: (B, T) int64 with BOS and EOS, right-padded.
             lengths: (B,) int64, at least 1.
         """
+        summary = self.summarise(tokens, lengths)
+        # A posterior wider than the prior or narrower than the floor costs precision and says nothing.
+        log_std = self.to_log_std(summary).float().clamp(self.log_std_min, 1.0)
+        return DiagonalNormal(self.to_mean(summary).float(), log_std)
+
+    @property
+    def summary_size(self) -> int:
+        """S: last and mean states of two GRUs."""
+        return self.to_mean.in_features
+
+    def summarise(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Return what is known of each molecule before it is squeezed into z, (B, S); arguments as in `forward`."""
         summaries = []
         valid = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
         for gru, reading in ((self.forward_gru, tokens), (self.backward_gru, reverse_rows(tokens, lengths))):
@@ -69,7 +81,4 @@ class Encoder(nn.Module):
             last = states.gather(1, (lengths - 1)[:, None, None].expand(-1, 1, states.shape[2])).squeeze(1)
             mean = (states * valid[:, :, None]).sum(1) / lengths[:, None]
             summaries += [last, mean]
-        summary = torch.cat(summaries, dim=1)
-        # A posterior wider than the prior or narrower than the floor costs precision and says nothing.
-        log_std = self.to_log_std(summary).float().clamp(self.log_std_min, 1.0)
-        return DiagonalNormal(self.to_mean(summary).float(), log_std)
+        return torch.cat(summaries, dim=1)

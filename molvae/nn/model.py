@@ -20,7 +20,7 @@ from molvae.nn.decoder import Decoder
 from molvae.nn.distributions import DiagonalNormal
 from molvae.nn.encoder import Encoder
 from molvae.nn.gaussian_process import GaussianProcess
-from molvae.nn.heads import JoinedHeads, PropertyHeads
+from molvae.nn.heads import JoinedHeads, PropertyHeads, PropertyReader
 from molvae.nn.priors import Prior, StandardNormal
 
 
@@ -50,6 +50,7 @@ class SequenceVAE(nn.Module):
         self.decoder = Decoder(config, vocab_size, 2 * len(self.condition_names))
         self.heads = PropertyHeads(config.latent, config.head_hidden, len(self.predict_names))
         self.prior: Prior = StandardNormal(config.latent)
+        self.reader: PropertyReader | None = None
 
     @property
     def device(self) -> torch.device:

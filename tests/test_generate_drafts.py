@@ -1,0 +1,122 @@
+"""Drafts: the nearest is kept, a row that is stuck moves further, and requests are met better for it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from molvae.chem.properties import compute
+from molvae.generate.chemistry import Item
+from molvae.generate.conditional import Asking, sample_where
+from molvae.generate.drafts import BOLDER, BOLDEST, KICK, Drafts
+from molvae.generate.read_back import ReadBack
+from molvae.generate.reading import read_drafts
+from molvae.generate.requests import parse_where
+from molvae.generate.wanted import Wanted
+from molvae.nn.checkpoint import LoadedModel, load_model
+
+PLAIN = Wanted(alerts=False, properties=())
+CPU = torch.device("cpu")
+
+
+def back(z: torch.Tensor, smiles: list[str]) -> ReadBack:
+    """Return drafts as if they had been read."""
+    return ReadBack(z, torch.ones(len(z), dtype=torch.bool), smiles, [(5, 6)] * len(z))
+
+
+def item(number: int) -> Item:
+    """Return a draft that can be told from others."""
+    return (number,), True
+
+
+def test_the_draft_that_misses_least_is_kept_and_an_unread_one_only_when_there_is_no_other() -> None:
+    drafts, rows = Drafts(2, CPU), torch.tensor([0, 1])
+    drafts.take(rows, [item(1), item(2)], [1.0, 2.0], ["", "C"], torch.tensor([math.inf, 0.5]))
+    assert drafts.items == [item(1), item(2)]
+    drafts.take(rows, [item(3), item(4)], [3.0, 4.0], ["CC", "CCC"], torch.tensor([9.0, 0.7]))
+    assert drafts.items == [item(3), item(2)]
+    assert drafts.nats == [3.0, 2.0]
+    drafts.take(torch.tensor([1]), [item(5)], [5.0], ["CCCC"], torch.tensor([0.1]))
+    assert drafts.items == [item(3), item(5)]
+    torch.testing.assert_close(drafts.missed, torch.tensor([9.0, 0.1]))
+
+
+def test_a_row_whose_move_changed_nothing_goes_further_until_it_does() -> None:
+    drafts, row = Drafts(1, CPU), torch.tensor([0])
+    read, moved, kicks = torch.zeros(1, 2), torch.ones(1, 2), torch.tensor([[1.0, -1.0]])
+
+    def go(text: str) -> torch.Tensor:
+        drafts.take(row, [item(0)], [0.0], [text], torch.tensor([1.0]))
+        return drafts.push(row, read, moved, kicks)
+
+    torch.testing.assert_close(go("C"), moved)
+    torch.testing.assert_close(go("C"), BOLDER * (moved + KICK * kicks))
+    torch.testing.assert_close(go("C"), BOLDER**2 * (moved + KICK * kicks))
+    torch.testing.assert_close(go("CC"), moved)
+    for _ in range(20):
+        far = go("CC")
+    torch.testing.assert_close(far, BOLDEST * (moved + KICK * kicks))
+
+
+def test_drafts_are_put_as_they_are() -> None:
+    drafts = Drafts(2, CPU)
+    drafts.put(torch.tensor([1]), [item(7)], [0.5])
+    assert drafts.items == [((), False), item(7)]
+    assert math.isnan(drafts.nats[0])
+
+
+@pytest.fixture(scope="module")
+def moses() -> LoadedModel:
+    return load_model("moses", "cpu")
+
+
+def test_heads_doubt_only_what_is_asked_for(moses: LoadedModel) -> None:
+    z, texts = torch.zeros(2, moses.model.latent), ["CCO", "CCO"]
+    wanted = torch.full((2, len(moses.model.predict_names)), math.nan)
+    wanted[0, 1] = 0.5
+    mean, log_std = moses.model.heads(z)
+    found = read_drafts(moses.model, back(z, texts), wanted)
+    torch.testing.assert_close(found.off, torch.tensor([abs(float(mean[0, 1]) - 0.5), 0.0]))
+    expected = (found.off[0].square() + (2 * log_std[0, 1]).exp()).sqrt()
+    torch.testing.assert_close(found.missed, torch.stack([expected, torch.tensor(0.0)]))
+    assert found.without(torch.tensor([True, False])).missed.isfinite().tolist() == [False, True]
+
+
+def test_rdkit_reads_what_it_can_and_moves_the_aim_by_what_the_heads_misread(moses: LoadedModel) -> None:
+    model, z = moses.model, torch.zeros(1, moses.model.latent)
+    wanted = torch.full((1, len(model.predict_names)), math.nan)
+    column = model.predict_names.index("logp")
+    info = model.property_info[column]
+    wanted[0, column] = 1.0
+    smiles = "CCOC(=O)c1ccccc1"
+    found = read_drafts(model, back(z, [smiles]), wanted, "rdkit", workers=1)
+    true = (float(compute([smiles], ["logp"])[0, 0]) - info.mean) / info.std
+    assert float(found.off) == pytest.approx(abs(true - 1.0), abs=1e-4)
+    assert float(found.missed) == pytest.approx(float(found.off))
+    said = float(model.heads(z)[0][0, column])
+    assert float(found.aims[0, column]) == pytest.approx(1.0 + said - true, abs=1e-4)
+    assert found.aims.isnan().sum() == len(model.predict_names) - 1
+
+
+def test_drafts_read_by_rdkit_come_nearer_and_count_as_k(moses: LoadedModel) -> None:
+    asked = parse_where("sa=3.5")
+    heads, rdkit = (
+        sample_where(moses, 48, asked, Asking(rounds=4, reader=by), wanted=PLAIN, workers=1)
+        for by in ("model", "rdkit")
+    )
+    assert rdkit["sa_error"].abs().mean() < 0.7 * heads["sa_error"].abs().mean()
+    assert set(heads["best_of"]) == {1}
+    assert set(rdkit["best_of"]) == {5}
+    assert "RDKit" in rdkit.attrs["route"]
+    assert "k = 5" in rdkit.attrs["route"]
+
+
+def test_rounds_bring_molecules_much_nearer_than_the_first_draft(moses: LoadedModel) -> None:
+    errors = [
+        sample_where(moses, 64, parse_where("logp=1"), Asking(rounds=rounds), wanted=PLAIN, workers=1)["logp_error"]
+        for rounds in (0, 8)
+    ]
+    # Measured: .58 and .20; .38 when a row that is stuck makes the same move again.
+    assert errors[1].abs().mean() < 0.5 * errors[0].abs().mean()
