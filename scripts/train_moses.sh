@@ -2,6 +2,8 @@
 # Make the shipped `moses` model: fetch MOSES, prepare, train, fit the prior, measure, write the card. Resumable.
 # Usage: bash scripts/train_moses.sh [OUT]
 #   MOLVAE_SET="train.max_minutes=600 seed=1"   other settings
+#   MOLVAE_PROCESSES=2                          that share every batch; otherwise one for each GPU, or one on a CPU.
+#                                               With several GPUs give a larger batch too (train.batch_size=1024)
 #   MOLVAE_CARD_N=1000                          molecules behind each figure of the card, 10000 unless given
 set -euo pipefail
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
@@ -18,10 +20,11 @@ mkdir -p "$out"
         --properties logp,qed,sa,tpsa,mol_weight
 settings=()
 for setting in ${MOLVAE_SET:-}; do settings+=(--set "$setting"); done
+train=("$bin/molvae" train "$out/dataset" -o "$out/model" --processes "${MOLVAE_PROCESSES:-auto}")
 if [[ -f $out/model/run.json ]]; then
-    [[ -f $out/model/prior.safetensors ]] || "$bin/molvae" train "$out/dataset" -o "$out/model" --resume "${settings[@]}"
+    [[ -f $out/model/prior.safetensors ]] || "${train[@]}" --resume "${settings[@]}"
 else
-    "$bin/molvae" train "$out/dataset" -o "$out/model" --config scripts/moses.toml "${settings[@]}"
+    "${train[@]}" --config scripts/moses.toml "${settings[@]}"
 fi
 "$bin/python" scripts/ship_model.py "$out/model" "$out/dataset" --text scripts/moses_card.md -o "$out/shipped" \
     --asked "$out/test.csv.gz" --asked-name "MOSES test" --reference "$out/test.csv.gz" --reference-name "MOSES test" \

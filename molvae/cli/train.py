@@ -44,6 +44,10 @@ SeedOption = Annotated[
 Tensorboard = Annotated[
     bool, typer.Option("--tensorboard", help="Write OUTPUT/tensorboard too (needs the extra track).")
 ]
+Processes = Annotated[
+    str,
+    typer.Option("--processes", help="That share every batch on this machine: a number, or auto, one for each GPU."),
+]
 
 DEFAULT_EPOCHS = 20
 
@@ -58,17 +62,23 @@ def command(
     seed: SeedOption = None,
     device: Device = "auto",
     tensorboard: Tensorboard = False,
+    processes: Processes = "1",
 ) -> None:
     """Train a model on a dataset.
 
     Ends at the first limit reached of train.epochs, train.max_steps and train.max_minutes (20 epochs when none is set).
     Ctrl-C or a termination signal saves and stops; --resume goes on, and on a CPU ends with the same weights as a run
     that was never stopped. --resume keeps the settings of the run except for those given anew.
+
+    Several processes, one a GPU, share every batch: train.batch_size stays that of all together, the result is the same
+    up to rounding, and --resume takes any number of them. On several machines start molvae train by torchrun instead.
     """
     from molvae.config import build_config, merge_values, read_values
     from molvae.data.dataset import load_dataset
-    from molvae.train.run import resume_values, train_model
+    from molvae.train.launch import count_processes, started
+    from molvae.train.run import assist, resume_values, train_model
 
+    count = count_processes(processes, device)
     overrides = list(settings or [])
     overrides += [f'objective.name="{objective}"'] if objective else []
     overrides += [f"seed={seed}"] if seed is not None else []
@@ -78,12 +88,26 @@ def command(
     if limits.epochs is None and limits.max_steps is None and limits.max_minutes is None:
         limits.epochs = DEFAULT_EPOCHS
     data = load_dataset(dataset)
-    with ExitStack() as stack:
+    again = _again(dataset, output, config, overrides, resume=resume, device=device)
+    with started(again, count) as share, ExitStack() as stack:
+        if not share.first:
+            stopped_by = assist(data, chosen, output, share, device=device, resume=resume)
+            raise typer.Exit(128 + stopped_by if stopped_by else 0)
         callbacks, on_prior = screen(stack, output, data, tensorboard=tensorboard)
         trained = train_model(
-            data, chosen, output, device=device, resume=resume, callbacks=callbacks, on_prior=on_prior
+            data, chosen, output, device=device, resume=resume, callbacks=callbacks, on_prior=on_prior, share=share
         )
-    report_end(trained, output, data)
+    report_end(trained, output, data, more="" if processes == "1" else f" --processes {processes}")
+
+
+def _again(
+    dataset: Path, output: Path, config: Path | None, overrides: list[str], *, resume: bool, device: str
+) -> list[str]:
+    """Return the command line of a process that shares this training."""
+    arguments = ["train", str(dataset), "-o", str(output), "--device", device]
+    arguments += ["--config", str(config)] if config else []
+    arguments += ["--resume"] if resume else []
+    return arguments + [word for override in overrides for word in ("--set", override)]
 
 
 def screen(stack: ExitStack, output: Path, data: Dataset, *, tensorboard: bool = False) -> tuple[Callbacks, Any]:

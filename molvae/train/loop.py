@@ -1,6 +1,8 @@
 """Fit a model to a dataset: one step after another until the first limit is reached.
 
 In: a `Dataset`, a `Config`, a directory. Out: the model directory with checkpoints and ``metrics.jsonl``.
+
+Several processes may share every step (`molvae.train.parallel`); the first of them validates and writes for all.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from molvae.objectives.objective import LossTerms, Objective
 from molvae.train.evaluate import Evaluation, evaluate
 from molvae.train.log import MetricsLog
 from molvae.train.optim import AveragedWeights, build_optimizer, learning_rate
+from molvae.train.parallel import add_up_gradients, divided, undivided_draws
+from molvae.train.processes import ALONE, Share
 from molvae.train.signals import StopRequest
 from molvae.train.state import newest_state, restore_state, save_state
 
@@ -76,7 +80,7 @@ class FitResult:
 
 def fit(
     model: SequenceVAE, dataset: Dataset, config: Config, directory: Path, *,
-    resume: bool = False, callbacks: Callbacks | None = None,
+    resume: bool = False, callbacks: Callbacks | None = None, share: Share = ALONE,
 ) -> FitResult:  # fmt: skip
     """Train ``model`` on the training split of ``dataset``.
 
@@ -86,20 +90,15 @@ def fit(
     Args:
         model: on its device, freshly built from ``config``.
         resume: go on from the newest whole checkpoint, or start when there is none.
+        share: the first of several processes; the others call `assist`.
 
     Raises:
         ConfigError: when no limit (epochs, max_steps, max_minutes) is set.
         InputError: when the training split is empty.
-        TrainingError: when the loss is not finite several steps in a row.
+        TrainingError: when the loss is not finite several steps in a row, or another process is lost.
         ModelFileError: when a checkpoint does not fit the config.
     """
-    if config.train.epochs is None and config.train.max_steps is None and config.train.max_minutes is None:
-        raise ConfigError("Training has no end.", "Set train.epochs, train.max_steps or train.max_minutes.")
-    if len(dataset.rows("train")) == 0:
-        raise InputError(f"{dataset.directory} has no molecules to train on.", "Prepare it with a training split.")
-    trainer = Trainer(model, dataset, config, directory, callbacks or Callbacks())
-    if resume:
-        trainer.restore()
+    trainer = _trainer(model, dataset, config, directory, callbacks or Callbacks(), share, resume)
     with StopRequest() as stop:
         trainer.run(stop)
         if trainer.saved_at != trainer.progress.step:
@@ -111,21 +110,50 @@ def fit(
     return FitResult(model, trainer.progress, validation, averaged, stop.signal)
 
 
+def assist(
+    model: SequenceVAE, dataset: Dataset, config: Config, directory: Path, share: Share, *, resume: bool = False
+) -> int | None:
+    """Do the share of one process in a training that the first process leads by `fit`, and write nothing.
+
+    Returns the signal that stopped the training, if one did. Arguments and errors are those of `fit`.
+    """
+    with StopRequest() as stop:
+        _trainer(model, dataset, config, directory, Callbacks(), share, resume).run(stop)
+    return stop.signal
+
+
+def _trainer(
+    model: SequenceVAE, dataset: Dataset, config: Config, directory: Path, callbacks: Callbacks, share: Share,
+    resume: bool,
+) -> Trainer:  # fmt: skip
+    """Return a trainer ready to run, after checking that it has data and an end."""
+    if config.train.epochs is None and config.train.max_steps is None and config.train.max_minutes is None:
+        raise ConfigError("Training has no end.", "Set train.epochs, train.max_steps or train.max_minutes.")
+    if len(dataset.rows("train")) == 0:
+        raise InputError(f"{dataset.directory} has no molecules to train on.", "Prepare it with a training split.")
+    trainer = Trainer(model, dataset, config, directory, callbacks, share)
+    if resume:
+        trainer.restore()
+    return trainer
+
+
 class Trainer:
     """The state of one run and the moves that change it."""
 
     def __init__(
-        self, model: SequenceVAE, dataset: Dataset, config: Config, directory: Path, callbacks: Callbacks
-    ) -> None:
+        self, model: SequenceVAE, dataset: Dataset, config: Config, directory: Path, callbacks: Callbacks,
+        share: Share = ALONE,
+    ) -> None:  # fmt: skip
         self.model, self.dataset, self.config, self.callbacks = model, dataset, config, callbacks
-        self.directory = directory
+        self.directory, self.share = directory, share
         directory.mkdir(parents=True, exist_ok=True)
         self.train_rows, valid = dataset.rows("train"), dataset.rows("valid")
         picked = np.random.default_rng(config.seed).permutation(len(valid))[: config.train.validate_size]
         self.valid_rows = np.sort(valid[picked]) if len(valid) else self.train_rows[: config.train.validate_size]
         self.lengths = dataset.lengths[self.train_rows]
-        self.objective = Objective(config.objective)
+        self.objective = Objective(undivided_draws(config.objective, share))
         self.objective.prepare(model, config.prior)
+        self.divided = divided(model, share, config.objective.samples_at_once)
         self.optimizer = build_optimizer(model, config.train)
         self.average = AveragedWeights(model, config.train.average) if config.train.average else None
         self.progress = Progress()
@@ -142,12 +170,16 @@ class Trainer:
             self.callbacks.on_warning(f"Passed over a damaged checkpoint: {reason}")
         if checkpoint is None:
             self.callbacks.on_warning("There is no checkpoint to resume from; training starts at step 0.")
-            self.log.cut_after(-1)
+            self._cut_log(-1)
             return
         self.progress = Progress(**self._restore_from(checkpoint))
         self.objective.schedule.state = dict(self.progress.schedule)
         self.saved_at = self.progress.step
-        self.log.cut_after(self.progress.step)
+        self._cut_log(self.progress.step)
+
+    def _cut_log(self, step: int) -> None:
+        if self.share.first:
+            self.log.cut_after(step)
 
     def _restore_from(self, checkpoint: Path) -> dict[str, Any]:
         return restore_state(checkpoint, self.model, self.optimizer, self.average, self.objective.restore)
@@ -174,28 +206,49 @@ class Trainer:
         return max(shares)
 
     def run(self, stop: StopRequest) -> None:
-        """Take steps until a limit or a signal; checkpoint, validate and report on the way."""
-        train, progress = self.config.train, self.progress
+        """Take steps until a limit or a signal; the first process checkpoints, validates and reports on the way."""
+        with self.share.connected(self.model.device):
+            self._run(stop)
+
+    def _goes_on(self, stop: StopRequest) -> bool:
+        """Say whether there is another step, in every process the same."""
+        signal, self.progress.seconds = self.share.agree(self.progress.step, stop.signal, self.progress.seconds)
+        if signal is not None:
+            stop.signal = signal
+        # Not stop.signal: one that came since the processes agreed would stop this one alone.
+        return signal is None and self.done() < 1
+
+    def _run(self, stop: StopRequest) -> None:
+        progress = self.progress
         since, molecules = time.perf_counter(), 0
         batches = self._batches()
         # Asked before the next batch is taken, because taking it moves the run's place in the epoch.
-        while stop.signal is None and self.done() < 1:
+        while self._goes_on(stop):
             rows = next(batches)
             started = time.perf_counter()
             terms, norm = self.step(load_batch(self.dataset, rows).to(self.model.device))
             progress.seconds += time.perf_counter() - started
             progress.molecules += len(rows)
             molecules += len(rows)
+            if not self.share.first:
+                continue
             if progress.step % LOG_EVERY == 0 or progress.step == 1:
                 self._log_step(terms, norm, molecules / (time.perf_counter() - since))
                 since, molecules = time.perf_counter(), 0
-            if progress.step % train.validate_every == 0 and train.validate_size:
-                self._validate()
+            if self._after_step():
                 since, molecules = time.perf_counter(), 0
-            if progress.batch == 0:
-                self._with_average(lambda: self.callbacks.on_epoch(self.model, progress.epoch))
-            if progress.step % train.checkpoint_every == 0:
-                self.save()
+
+    def _after_step(self) -> bool:
+        """Validate, report an epoch and checkpoint when it is time; return whether it was validated."""
+        train, progress = self.config.train, self.progress
+        validated = progress.step % train.validate_every == 0 and train.validate_size > 0
+        if validated:
+            self._validate()
+        if progress.batch == 0:
+            self._with_average(lambda: self.callbacks.on_epoch(self.model, progress.epoch))
+        if progress.step % train.checkpoint_every == 0:
+            self.save()
+        return validated
 
     def step(self, batch: Batch) -> tuple[LossTerms, float]:
         """Take one training step: loss, gradient, clipping, update, average.
@@ -212,11 +265,13 @@ class Trainer:
         # One generator a step: a resumed run draws the same noise without saving a random state.
         generator = torch.Generator(self.model.device).manual_seed(step_seed(self.config.seed, progress.step))
         if self.model.config.dropout:
-            torch.manual_seed(step_seed(self.config.seed, progress.step))
+            torch.manual_seed(step_seed(self.config.seed, progress.step) + self.share.rank)
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.model.device.type, torch.bfloat16) if self.bf16 else nullcontext():
-            terms = self.objective(self.model, batch, progress.step, generator)
-        terms.loss.backward()  # type: ignore[no-untyped-call]
+            terms = self.objective(self.divided, batch, progress.step, generator)
+        if terms.loss.requires_grad:  # not where a process has no rows and nothing else to learn from
+            terms.loss.backward()  # type: ignore[no-untyped-call]
+        add_up_gradients(self.model, self.share)
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), train.clip_norm))
         if math.isfinite(norm) and math.isfinite(terms.loss.item()):
             self.optimizer.step()

@@ -20,14 +20,15 @@ from molvae.data.dataset import Dataset
 from molvae.errors import ConfigError, OutputError
 from molvae.files import directory_lock, write_json
 from molvae.nn.checkpoint import LoadedModel, save_model
-from molvae.nn.device import choose_device
 from molvae.nn.model import SequenceVAE
 from molvae.nn.priors import Prior
 from molvae.objectives.objective import Objective
 from molvae.objectives.parts import check_model
+from molvae.train import loop
 from molvae.train.fit_prior import MIN_CODES, PriorFit, fit_prior, measure_prior
 from molvae.train.loop import Callbacks, FitResult, fit
 from molvae.train.memory import keep_memory
+from molvae.train.processes import ALONE, Share
 
 RUN_FILE = "run.json"
 ENOUGH_CODES = 200
@@ -98,7 +99,7 @@ def refuse_used(directory: Path) -> None:
 def train_model(
     dataset: Dataset, config: Config, directory: Path, *, device: str = "auto", resume: bool = False,
     callbacks: Callbacks | None = None, on_prior: Callable[[int, int, float], None] | None = None,
-    start: Start | None = None,
+    start: Start | None = None, share: Share = ALONE,
 ) -> Trained:  # fmt: skip
     """Build a model, fit it, fit a prior to its codes, and write the model directory.
 
@@ -106,29 +107,47 @@ def train_model(
 
     Args:
         start: a trained model to go on from instead of a new one.
+        share: the first of several processes; the others call `assist`.
 
     Raises:
         OutputError: when ``directory`` holds a run already and ``resume`` is false.
         UnknownNameError: when the objective or a property does not exist.
         ConfigError, InputError, TrainingError, DeviceError: see `fit` and `choose_device`.
     """
-    objective = Objective(config.objective)
     if not resume:
         refuse_used(directory)
-    target = choose_device(device)
+    model = _build(dataset, config, device, share, start)
+    with directory_lock(directory):
+        write_json(directory / RUN_FILE, {"molvae": __version__, "config": config.model_dump(mode="json"),
+                                          "dataset": str(dataset.directory),
+                                          "started_from": start.name if start else None})  # fmt: skip
+        result = fit(model, dataset, config, directory, resume=resume, callbacks=callbacks, share=share)
+        return finish(start.codes if start else dataset, config, directory, result, on_prior, start)
+
+
+def assist(
+    dataset: Dataset, config: Config, directory: Path, share: Share, *, device: str = "auto", resume: bool = False
+) -> int | None:
+    """Take part in a training that the first process leads by `train_model` with the same arguments; write nothing.
+
+    Returns the signal that stopped the training, if one did.
+    """
+    return loop.assist(_build(dataset, config, device, share), dataset, config, directory, share, resume=resume)
+
+
+def _build(dataset: Dataset, config: Config, device: str, share: Share, start: Start | None = None) -> SequenceVAE:
+    """Return the model to train on its device, the same in every process, and make this process ready for it."""
+    objective, target = Objective(config.objective), share.device(device)
     if config.train.threads is not None:
         torch.set_num_threads(config.train.threads)
+    elif target.type == "cpu" and not share.alone:
+        torch.set_num_threads(max(1, torch.get_num_threads() // share.local_count))
     if target.type == "cpu":
         keep_memory()
     torch.manual_seed(config.seed)
     model = start.model if start else SequenceVAE(config.model, len(dataset.vocabulary), dataset.property_info)
     check_model(config.objective, objective.row, model)
-    with directory_lock(directory):
-        write_json(directory / RUN_FILE, {"molvae": __version__, "config": config.model_dump(mode="json"),
-                                          "dataset": str(dataset.directory),
-                                          "started_from": start.name if start else None})  # fmt: skip
-        result = fit(model.to(target), dataset, config, directory, resume=resume, callbacks=callbacks)
-        return finish(start.codes if start else dataset, config, directory, result, on_prior, start)
+    return model.to(target)
 
 
 def finish(

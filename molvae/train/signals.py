@@ -5,14 +5,21 @@ In: SIGINT, SIGTERM, SIGUSR1. Out: a flag that the training loop reads between s
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
+import time
 from types import FrameType
+
+TWICE = 1.0
+"""Seconds within which two signals are one request."""
 
 
 class StopRequest:
     """Catch signals for the length of a ``with`` block; a second one ends the process at once.
+
+    One that comes within a second counts as the first: under torchrun the terminal and torchrun both pass Ctrl-C on.
 
     Attributes:
         signal: number of the first signal received, or None.
@@ -20,12 +27,13 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._since = math.inf
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
+        if time.monotonic() - self._since > TWICE:
             # The checkpoint being written is a temporary file; the previous one stays whole.
             os._exit(128 + number)
-        self.signal = number
+        self.signal, self._since = number, min(self._since, time.monotonic())
 
     def __enter__(self) -> StopRequest:
         self._previous = {}
