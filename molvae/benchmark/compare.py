@@ -18,6 +18,7 @@ import torch
 from molvae import __version__
 from molvae.benchmark.compare_measure import Yardstick, build_yardstick, measure_prior, measure_row, molecules_of
 from molvae.benchmark.compare_plan import OWN, Request, RowPlan, plan_row
+from molvae.benchmark.compare_table import language_model
 from molvae.benchmark.held_out import HeldOut
 from molvae.data.dataset import Dataset
 from molvae.errors import MolvaeError
@@ -230,7 +231,7 @@ class Comparison:
     def summary(self) -> dict[str, Any]:
         """Return everything that is known so far, as JSON can hold it."""
         path = self.directory / "results" / "yardstick.json"
-        return {
+        summary = {
             "molvae": __version__, "dataset": str(self.dataset.directory),
             "molecules": len(self.dataset.rows("train")), "hardware": self.hardware,
             "device": str(choose_device(self.device)), "threads": torch.get_num_threads(),
@@ -240,6 +241,7 @@ class Comparison:
             "failures": {item: asdict(failure) for item, failure in self.failures.items()},
             "missing": self.missing(),
         }  # fmt: skip
+        return {**summary, "language_model": language_model(summary)}
 
 
 def _yard_facts(yard: Yardstick) -> dict[str, Any]:

@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from molvae.benchmark.compare_plan import OWN
+from molvae.benchmark.evaluation import COLLAPSED_RATE
 
 Record = dict[str, Any]
 COLUMNS = (
     "objective", "prior", "state", "samples", "beta", "weights", "steps", "molecules_seen", "decoder_passes", "minutes",
-    "distortion", "distortion_error", "rate", "negative_elbo", "negative_bound", "bound_samples", "exact",
+    "distortion", "distortion_error", "rate", "negative_elbo", "negative_bound", "bound_samples", "excess", "exact",
     "same_molecule", "token_accuracy", "active_units", "latent", "validity", "uniqueness", "novelty", "fcd",
     "fcd_posterior", "fcd_floor", "n", "n_fcd", "drawn_ok", "seed", "budget", "hardware", "note",
 )  # fmt: skip
@@ -26,9 +27,11 @@ def records(summary: Mapping[str, Any]) -> list[Record]:
     """Return one record for each prior of each row, all with the keys `COLUMNS`; what there is not is None.
 
     ``rate`` and ``negative_elbo`` [nats per molecule] are those under the record's own prior; ``negative_bound`` stands
-    beside the prior that the row was trained with only. ``state`` is ok, failed or missing; ``note`` says why.
+    beside the prior that the row was trained with only. ``excess`` is ``negative_elbo`` minus what a molecule costs the
+    decoder as a plain language model, see `language_model`. ``state`` is ok, failed or missing; ``note`` says why.
     """
     found, floor = [], (summary["reference"] or {}).get("fcd_floor")
+    plain = language_model(summary)
     for item in _order(summary):
         name, _, kind = item.partition(".")
         row, prior = summary["results"].get(name), summary["results"].get(item)
@@ -42,8 +45,31 @@ def records(summary: Mapping[str, Any]) -> list[Record]:
             record |= _of_row(row)
         if row is not None and prior is not None:
             record |= _of_prior(row, prior, kind)
+        if plain is not None and record["negative_elbo"] is not None:
+            record["excess"] = record["negative_elbo"] - plain["nats"]
         found.append(record)
     return found
+
+
+def language_model(summary: Mapping[str, Any]) -> Record | None:
+    """Return the row that shows what a molecule costs a decoder that ignores its codes; None where no row does.
+
+    All rows have the same decoder and training; where the posterior of one has collapsed, that decoder has become a
+    plain language model. Of several such rows the cheapest counts: its tightest bound under its own prior.
+
+    Returns:
+        ``row``, its ``nats``, their ``standard_error``, its ``rate`` and ``bound_samples``.
+    """
+    found = []
+    for name in summary["request"]["objectives"]:
+        likelihood: Record = (summary["results"].get(name) or {}).get("likelihood") or {}
+        own = likelihood.get("priors", {}).get("model")
+        if own is not None and likelihood["rate"]["mean"] < COLLAPSED_RATE:
+            most = max(own["negative_bound"], key=int)
+            bound = own["negative_bound"][most]
+            found.append({"row": name, "nats": bound["mean"], "standard_error": bound["standard_error"],
+                          "rate": likelihood["rate"]["mean"], "bound_samples": int(most)})  # fmt: skip
+    return min(found, key=lambda entry: float(entry["nats"])) if found else None
 
 
 def _order(summary: Mapping[str, Any]) -> list[str]:
@@ -113,8 +139,9 @@ def to_markdown(summary: Mapping[str, Any]) -> str:
     kinds = [kind for kind in (OWN, *summary["request"]["priors"]) if any(row["prior"] == kind for row in rows)]
     bound = max((row["bound_samples"] or 0 for row in rows), default=0)
     head = [
-        "objective", "passes", "distortion", "rate", "-ELBO", f"-bound (K = {bound})", "exact", "active units",
-        "valid / unique / novel", *(f"FCD {'own prior' if kind == OWN else kind}" for kind in kinds), "FCD posterior",
+        "objective", "passes", "distortion", "rate", "-ELBO", f"-bound (K = {bound})", "excess", "exact",
+        "active units", "valid / unique / novel", *(f"FCD {'own prior' if kind == OWN else kind}" for kind in kinds),
+        "FCD posterior",
     ]  # fmt: skip
     lines = [_terms(summary, rows), "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for name in summary["request"]["objectives"]:
@@ -126,6 +153,7 @@ def to_markdown(summary: Mapping[str, Any]) -> str:
         lines.append(f"| {' | '.join(['real molecules (floor)', *blank, *[NATS(floor)] * (len(kinds) + 1)])} |")
     notes = [*(summary["reference"] or {}).get("notes", ())]
     notes += [f"{item} failed: {one['problem']} {one['remedy']}" for item, one in summary["failures"].items()]
+    notes.append(_on_excess(summary))
     undone = [item for item in summary["missing"] if item not in summary["failures"]]
     notes += [f"not done yet: {', '.join(undone)}"] if undone else []
     return "\n".join([*lines, "", *(f"- {note}" for note in notes)]).rstrip() + "\n"
@@ -137,10 +165,22 @@ def _cells(name: str, of_name: Mapping[str, Record], kinds: list[str]) -> list[s
     three = " / ".join(_text("{:.3f}".format, own[key]) for key in ("validity", "uniqueness", "novelty"))
     return [
         name, _text(COUNT, own["decoder_passes"]), _text(NATS, own["distortion"]), _text(NATS, own["rate"]),
-        _text(NATS, own["negative_elbo"]), _text(NATS, own["negative_bound"]), _text(SHARE, own["exact"]),
+        *(_text(NATS, own[key]) for key in ("negative_elbo", "negative_bound", "excess")), _text(SHARE, own["exact"]),
         _text(str, active), three, *(_text(FCD, of_name.get(kind, {}).get("fcd")) for kind in kinds),
         _text(FCD, own["fcd_posterior"]),
     ]  # fmt: skip
+
+
+def _on_excess(summary: Mapping[str, Any]) -> str:
+    """Return what the excess is measured over, or why there is none, in a line."""
+    plain = language_model(summary)
+    if plain is None:
+        return "excess is left out: it needs a row whose decoder ignores its codes, such as vae (beta 1)"
+    return (
+        f"excess: -ELBO minus the {plain['nats']:.2f} +- {plain['standard_error']:.2f} nats that a molecule costs "
+        f"{plain['row']}, whose decoder all but ignores its codes (rate {plain['rate']:.2f}, "
+        f"K = {plain['bound_samples']}): waste that a prior has to model"
+    )
 
 
 def _terms(summary: Mapping[str, Any], rows: list[Record]) -> str:

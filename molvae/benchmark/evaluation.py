@@ -14,9 +14,11 @@ import numpy as np
 import torch
 
 from molvae.benchmark.aggregate import mean_discrepancy, moment_kl, mutual_information
+from molvae.benchmark.excess import LanguageModel, excess_over, figure
 from molvae.benchmark.held_out import HeldOut
 from molvae.benchmark.protocols import reconstruct_greedily, reconstruct_sampled
 from molvae.data.batch import Batch, collate
+from molvae.errors import ConfigError
 from molvae.generate.likelihood import densities, importance_weights, is_point_mass
 from molvae.nn.checkpoint import LoadedModel
 from molvae.nn.distributions import DiagonalNormal
@@ -58,12 +60,14 @@ class Codes:
 
 
 def evaluate_model(
-    loaded: LoadedModel, molecules: HeldOut, settings: Settings, workers: int | None = None, say: Say | None = None
-) -> dict[str, Any]:
+    loaded: LoadedModel, molecules: HeldOut, settings: Settings, workers: int | None = None, say: Say | None = None,
+    over: LanguageModel | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Return everything, one section each: ``data``, ``likelihood``, ``reconstruction``, ``codes``, ``warnings``.
 
     The decoder is given no property where it was trained to do without, else those of ``molecules``. ``likelihood`` is
-    None for a plain autoencoder, and lacks the prior ``model`` where the model's own prior has no density.
+    None for a plain autoencoder, and lacks the prior ``model`` where the model's own prior has no density. ``excess``
+    is there only when ``over`` is, and None where there is no likelihood.
 
     Args:
         loaded: the model.
@@ -71,6 +75,7 @@ def evaluate_model(
         settings: how much is measured.
         workers: processes for chemistry; None means every core.
         say: told how many molecules passed the likelihood, which takes longest.
+        over: what the same molecules cost a language model.
     """
     tokens = [len(row) + 1 for row in molecules.token_ids]
     data = {
@@ -78,20 +83,44 @@ def evaluate_model(
         "tokens_per_molecule": float(np.mean(tokens)), "settings": asdict(settings),
     }  # fmt: skip
     point = is_point_mass(loaded)
-    figures, codes = measure_likelihood(loaded, molecules, settings, say)
-    likelihood = None if point else figures
+    table, codes = _measure(loaded, molecules, settings, say)
+    likelihood = None if point else _summarize(loaded, table, settings, molecules)
     greedy = reconstruct_greedily(loaded, molecules, codes.posterior.mean, workers)
     draws = DiagonalNormal(codes.posterior.mean, torch.full_like(codes.z, -math.inf)) if point else codes.posterior
     sampled = reconstruct_sampled(
         loaded, molecules, draws, (settings.encodings, settings.decodings), settings.seed, workers
     )
-    return {
+    said = warnings(loaded, molecules, likelihood, codes)
+    found = {
         "data": data,
         "likelihood": likelihood,
         "reconstruction": {"greedy": greedy, "sampled": sampled},
         "codes": measure_codes(loaded, codes, likelihood, settings.seed),
-        "warnings": warnings(loaded, molecules, likelihood, codes),
+        "warnings": said,
     }
+    if over is not None:
+        found["excess"] = None if point else excess_over(over, table, list(densities(loaded.model)), settings.samples)
+        said += over.warnings(COLLAPSED_RATE)
+    return found
+
+
+def as_language_model(
+    other: LoadedModel, name: str, molecules: HeldOut, settings: Settings, say: Say | None = None
+) -> LanguageModel:
+    """Return what ``molecules`` cost ``other``, a model that ignores its codes: its bound under its best prior.
+
+    Raises:
+        ConfigError: when its codes have no noise, so that it has no bound.
+    """
+    if is_point_mass(other):
+        raise ConfigError(
+            f"{name} gives codes without noise, so it cannot say what a molecule costs.",
+            "Give a model trained with the objective vae, or a number of nats.",
+        )
+    table, _ = _measure(other, molecules, settings, say)
+    bounds = [table[f"{prior}.{settings.samples}"] for prior in densities(other.model)]
+    nats = min(bounds, key=lambda values: float(values.mean()))
+    return LanguageModel(name, nats, float(table["rate"].mean()), settings.samples)
 
 
 def _batches(loaded: LoadedModel, molecules: HeldOut) -> list[tuple[list[int], Batch]]:
@@ -104,7 +133,6 @@ def _batches(loaded: LoadedModel, molecules: HeldOut) -> list[tuple[list[int], B
     ]
 
 
-@torch.inference_mode()
 def measure_likelihood(
     loaded: LoadedModel, molecules: HeldOut, settings: Settings, say: Say | None = None
 ) -> tuple[dict[str, Any], Codes]:
@@ -113,9 +141,22 @@ def measure_likelihood(
     Bounds stand for every prior with a density: the model's own and N(0, I), and for K = 1, 10, 100, ... up to
     ``settings.samples``. They are estimates from below of log p(x) on average, whatever K.
     """
+    table, codes = _measure(loaded, molecules, settings, say)
+    return _summarize(loaded, table, settings, molecules), codes
+
+
+def _draws(settings: Settings) -> list[int]:
+    """Return the numbers K for which there is a bound."""
+    return sorted({10**power for power in range(6) if 10**power < settings.samples} | {settings.samples})
+
+
+@torch.inference_mode()
+def _measure(
+    loaded: LoadedModel, molecules: HeldOut, settings: Settings, say: Say | None
+) -> tuple[dict[str, torch.Tensor], Codes]:
+    """Return columns (N,) of nats, one for each figure of the section ``likelihood``, and the codes."""
     model, priors = loaded.model, densities(loaded.model)
     generator = torch.Generator(model.device).manual_seed(settings.seed)
-    ks = sorted({10**power for power in range(6) if 10**power < settings.samples} | {settings.samples})
     columns: dict[str, list[torch.Tensor]] = {}
     places: list[int] = []
     stats: list[tuple[torch.Tensor, ...]] = []
@@ -126,7 +167,7 @@ def measure_likelihood(
         found = {"distortion": -weights.log_px.mean(0), "rate": kl_per_dimension(posterior).sum(1).double().cpu()}
         for name in priors:
             found[f"{name}.rate"] = (weights.log_qz - weights.log_pz[name]).mean(0)
-            found |= {f"{name}.{k}": -weights.bound(name, k) for k in ks}
+            found |= {f"{name}.{k}": -weights.bound(name, k) for k in _draws(settings)}
         for name, values in found.items():
             columns.setdefault(name, []).append(values)
         z = posterior.mean + posterior.log_std.exp() * noise[0]
@@ -137,26 +178,22 @@ def measure_likelihood(
     back = torch.tensor(places).argsort()
     mean, log_std, z = (torch.cat(column)[back] for column in zip(*stats, strict=True))
     table = {name: torch.cat(values)[back] for name, values in columns.items()}
-    return _summarize(table, list(priors), ks, molecules), Codes(DiagonalNormal(mean, log_std), z)
+    return table, Codes(DiagonalNormal(mean, log_std), z)
 
 
-def _figure(values: torch.Tensor) -> dict[str, float]:
-    """Return mean and standard error of ``values`` (N,)."""
-    error = float(values.std() / math.sqrt(len(values))) if len(values) > 1 else 0.0
-    return {"mean": float(values.mean()), "standard_error": error}
-
-
-def _summarize(table: dict[str, torch.Tensor], priors: list[str], ks: list[int], molecules: HeldOut) -> dict[str, Any]:
+def _summarize(
+    loaded: LoadedModel, table: dict[str, torch.Tensor], settings: Settings, molecules: HeldOut
+) -> dict[str, Any]:
     """Return the section ``likelihood`` from columns (N,) of nats."""
     per_token = len(molecules) / sum(len(row) + 1 for row in molecules.token_ids)
-    section: dict[str, Any] = {"unit": "nats per molecule", "distortion": _figure(table["distortion"]),
-                               "rate": _figure(table["rate"]), "priors": {}}  # fmt: skip
-    for name in priors:
-        bounds = {str(k): _figure(table[f"{name}.{k}"]) for k in ks}
-        nats = bounds[str(ks[-1])]["mean"]
+    section: dict[str, Any] = {"unit": "nats per molecule", "distortion": figure(table["distortion"]),
+                               "rate": figure(table["rate"]), "priors": {}}  # fmt: skip
+    for name in densities(loaded.model):
+        bounds = {str(k): figure(table[f"{name}.{k}"]) for k in _draws(settings)}
+        nats = bounds[str(settings.samples)]["mean"]
         section["priors"][name] = {
-            "rate": _figure(table[f"{name}.rate"]),
-            "negative_elbo": _figure(table["distortion"] + table[f"{name}.rate"]),
+            "rate": figure(table[f"{name}.rate"]),
+            "negative_elbo": figure(table["distortion"] + table[f"{name}.rate"]),
             "negative_bound": bounds,
             "nats_per_molecule": nats, "bits_per_molecule": nats / math.log(2),
             "nats_per_token": nats * per_token, "bits_per_token": nats * per_token / math.log(2),

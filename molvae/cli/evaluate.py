@@ -37,6 +37,16 @@ Picture = Annotated[
     typer.Option("--picture", help="Calibration plot, .png or .svg (--conditioning).", show_default=False),
 ]
 
+Reference = Annotated[
+    str | None,
+    typer.Option(
+        "--language-model", metavar="MODEL|NATS", show_default=False,
+        help="Model that ignores its codes (objective vae), or the nats a molecule costs it: print the excess over it.",
+    ),
+]  # fmt: skip
+
+PRIOR_NAMES = {"model": "the model's prior", "normal": "N(0, I)"}
+
 
 def command(
     source: Source,
@@ -59,11 +69,15 @@ def command(
     rounds: Rounds = None,
     where_prior: WherePrior = "auto",
     where_decoder: WhereDecoder = True,
+    language_model: Reference = None,
 ) -> None:
     """Measure a model: ELBO and importance-weighted bound, rate and distortion, reconstruction, codes.
 
     Everything is in nats per molecule unless it says otherwise, and negative log likelihoods: lower is better. -o
     writes the figures as .json. Molecules with tokens that the model lacks are counted and left out.
+
+    --language-model prints how many nats the model's -ELBO and bound lie above what the same molecules cost a model
+    whose codes say nothing: the waste that its prior has to model.
 
     --conditioning asks for values of single properties and of three together, -n molecules each, and for the values of
     test molecules, and prints the mean absolute error by RDKit beside that of molecules drawn without asking.
@@ -79,6 +93,8 @@ def command(
     drawing = Destination(picture, (".png", ".svg")).path
     if drawing is not None and not conditioning:
         raise ConfigError("--picture draws what --conditioning measures.", "Add --conditioning.")
+    if language_model is not None and conditioning:
+        raise ConfigError("--language-model belongs to the likelihood, which --conditioning leaves out.", "Drop one.")
     asking = Asking(cast(Any, where_prior), where_decoder, guidance, rounds, best_of)
     loaded = load_model(model, device)
     if conditioning:
@@ -87,20 +103,49 @@ def command(
         if drawing is not None:
             write_picture(drawing, asked)
         return
-    found = _measure(loaded, source, split, number, Settings(samples, encodings, decodings, seed), workers)
+    settings = Settings(samples, encodings, decodings, seed)
+    found = _measure(loaded, source, split, number, settings, workers, language_model, device)
     _tell(destination, found, describe(found), as_json)
     for warning in [] if as_json else found["warnings"]:
         typer.echo(f"warning: {warning}", err=True)
 
 
-def _measure(loaded: Any, source: str, split: str | None, number: int, settings: Any, workers: int | None) -> Any:
+def _measure(
+    loaded: Any, source: str, split: str | None, number: int, settings: Any, workers: int | None,
+    language_model: str | None, device: str,
+) -> Any:  # fmt: skip
     from molvae.benchmark.evaluation import evaluate_model
     from molvae.benchmark.held_out import held_out
     from molvae.cli.progress import progress_bar
 
     molecules = held_out(loaded, source, split, number, settings.seed, workers)
+    over = None if language_model is None else _language_model(language_model, device, loaded, molecules, settings)
     with progress_bar("Likelihood", len(molecules)) as update:
-        return evaluate_model(loaded, molecules, settings, workers, update)
+        return evaluate_model(loaded, molecules, settings, workers, update, over)
+
+
+def _language_model(given: str, device: str, loaded: Any, molecules: Any, settings: Any) -> Any:
+    """Return what ``molecules`` cost the language model ``given``, a number of nats or a model."""
+    import math
+
+    import torch
+
+    from molvae.benchmark.evaluation import as_language_model
+    from molvae.benchmark.excess import LanguageModel, same_molecules
+    from molvae.cli.progress import progress_bar
+    from molvae.errors import ConfigError
+    from molvae.nn.checkpoint import load_model
+
+    try:
+        nats = float(given)
+    except ValueError:
+        other = load_model(given, device)
+        same = same_molecules(molecules, loaded, other)
+        with progress_bar("Language model", len(molecules)) as update:
+            return as_language_model(other, given, same, settings, update)
+    if not (math.isfinite(nats) and nats > 0):
+        raise ConfigError(f"--language-model {given} is no number of nats.", "Give one above 0, or a model.")
+    return LanguageModel("as given", torch.tensor([nats], dtype=torch.float64))
 
 
 def _tell(destination: Any, found: dict[str, Any], lines: list[str], as_json: bool) -> None:
@@ -125,6 +170,7 @@ def describe(found: dict[str, Any]) -> list[str]:
         f"{data['source']}: {data['n']:,} of {data['asked']:,} molecules measured (left out: {left}), "
         f"{data['tokens_per_molecule']:.1f} tokens each, seed {settings['seed']}",
         *_likelihood_lines(found["likelihood"]),
+        *_excess_lines(found.get("excess")),
         "reconstruction",
     ]
     times = f"{settings['encodings']} encodings x {settings['decodings']} decodings, drawn"
@@ -140,21 +186,37 @@ def describe(found: dict[str, Any]) -> list[str]:
 def _likelihood_lines(section: dict[str, Any] | None) -> list[str]:
     if section is None:
         return ["likelihood: none, the codes have no noise"]
-    names = {"model": "the model's prior", "normal": "N(0, I)"}
-
-    def said(figure: dict[str, float]) -> str:
-        return f"{figure['mean']:.2f} +- {figure['standard_error']:.2f}"
-
+    said = _said
     lines = ["likelihood [nats per molecule]", f"  distortion {said(section['distortion'])}",
              f"  rate (KL from q(z|x) to N(0, I)) {said(section['rate'])}"]  # fmt: skip
     for name, prior in sorted(section["priors"].items()):
         bounds = ", ".join(f"K={k} {said(figure)}" for k, figure in prior["negative_bound"].items())
         lines += [
-            f"  under {names[name]}: rate {prior['rate']['mean']:.2f}, -ELBO {said(prior['negative_elbo'])}",
+            f"  under {PRIOR_NAMES[name]}: rate {prior['rate']['mean']:.2f}, -ELBO {said(prior['negative_elbo'])}",
             f"    importance-weighted: {bounds}",
             f"    = {prior['bits_per_molecule']:.2f} bits per molecule, {prior['nats_per_token']:.4f} nats and "
             f"{prior['bits_per_token']:.4f} bits per token",
         ]
+    return lines
+
+
+def _said(figure: dict[str, float]) -> str:
+    return f"{figure['mean']:.2f} +- {figure['standard_error']:.2f}"
+
+
+def _excess_lines(section: dict[str, Any] | None) -> list[str]:
+    """Return the lines on the excess over a language model; none when it was not asked for, or there is none."""
+    if section is None:
+        return []
+    nats = f"{section['nats']['mean']:g}"
+    if section["rate"] is not None:
+        nats = f"{_said(section['nats'])} (K={section['samples']}, rate {section['rate']:.2f})"
+    lines = [f"excess over a language model ({section['language_model']}): it needs {nats}"]
+    for name, prior in sorted(section["priors"].items()):
+        bounds = ", ".join(f"K={k} {_said(figure)}" for k, figure in prior["negative_bound"].items())
+        lines.append(
+            f"  under {PRIOR_NAMES[name]}: -ELBO {_said(prior['negative_elbo'])}, importance-weighted {bounds}"
+        )
     return lines
 
 

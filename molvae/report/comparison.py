@@ -27,7 +27,7 @@ MARKERS = {OWN: "o", "normal": "v", "gmm": "s", "flow": "D", "flow_matching": "^
 NAMES = {OWN: "own prior", "normal": "N(0, I)"}
 SIZE = (10.5, 4.4)
 DPI = 160
-LEGEND = "(thin lines: equal ELBO)\nhollow: under the best fitted prior; at the right edge: no rate"
+LEGEND = "(thin lines: equal ELBO)\ndashed: a language model; hollow: best fitted prior; right edge: no rate"
 WIDE = 8.0
 """FCDs that differ by this factor are drawn on a logarithmic axis."""
 BAND = 0.3
@@ -104,6 +104,7 @@ def _plane(axes: Axes, done: Sequence[Record], colors: Mapping[str, str]) -> Non
         if record["rate"] is None:
             axes.axhline(record["distortion"], xmin=0.96, color=colors[record["objective"]], linewidth=2.4)
     _same_elbo(axes)
+    _least(axes, done)
 
 
 def _cheaper(axes: Axes, record: Record, done: Sequence[Record], colors: Mapping[str, str]) -> None:
@@ -126,6 +127,18 @@ def _same_elbo(axes: Axes) -> None:
     for total in np.linspace(low + bottom, high + top, 9)[1:-1]:
         ends = np.array([low, high])
         axes.plot(ends, total - ends, color=RULE, linewidth=0.9, zorder=0.5)
+    axes.set_xlim(low, high)
+    axes.set_ylim(bottom, top)
+
+
+def _least(axes: Axes, done: Sequence[Record]) -> None:
+    """Draw the line whose ELBO is that of a language model: what lies above it is excess."""
+    known = [record for record in done if record["excess"] is not None]
+    if not known:
+        return
+    least = known[0]["negative_elbo"] - known[0]["excess"]
+    (low, high), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    axes.plot([low, high], [least - low, least - high], color=INK, linewidth=1, linestyle="--", zorder=0.6)
     axes.set_xlim(low, high)
     axes.set_ylim(bottom, top)
 
