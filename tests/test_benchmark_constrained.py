@@ -7,7 +7,8 @@ import math
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,7 @@ from molvae.benchmark.leads import Lead, draw_leads, read_leads
 from molvae.benchmark.stored_runs import Entry, missing, passes_moses, read_result, run_plan
 from molvae.chem.fingerprints import morgan, tanimoto
 from molvae.errors import ConfigError, InputError, UnknownNameError
+from molvae.files import directory_lock
 from molvae.optimize.oracles import find_oracle
 from molvae.optimize.result import Result
 
@@ -133,6 +135,7 @@ def test_a_plan_is_run_stored_and_continued(tmp_path: Path, method: str) -> None
         assert facts["gain"] == pytest.approx(facts["score"] - facts["lead_score"])
     assert sum(facts["gain"] for facts in results) > 0
     assert list(run_plan(LOADED, plan, tmp_path)) == []
+    assert not (tmp_path / "runs").exists()
     assert len(missing(tmp_path, plan_of(methods=(method,), seeds=(0, 1)))) == 6
     (row, _) = read_table(tmp_path, plan).rows
     assert (row.n, row.unusable, row.similarity) == (3, 1, 0.2)
@@ -153,6 +156,38 @@ def test_an_interrupted_run_leaves_no_result_and_is_made_anew(tmp_path: Path) ->
     assert [entry.task for entry in missing(tmp_path / "part", plan)] == ["lead0002-0.2", "lead0003-0.2"]
     again = list(run_plan(LOADED, plan, tmp_path / "part"))
     assert [facts["gain"] for facts in again] == [facts["gain"] for facts in whole[1:]]
+
+
+def test_a_lock_is_left_only_where_no_result_is_stored(tmp_path: Path) -> None:
+    plan = plan_of(leads=CHAINS[:2], thresholds=(0.2,))
+    first, second = plan.entries()
+    runs = tmp_path / "runs"
+    with directory_lock(runs / first.name):
+        assert [facts["task"] for facts in run_plan(LOADED, plan, tmp_path)] == [second.task]
+    assert [path.name for path in runs.iterdir()] == [first.name]
+    # Another process may be about to take the lock of a run that has just ended.
+    assert stored_runs.run_entry(ToySpace(), second, plan, tmp_path) is None
+    assert [path.name for path in runs.iterdir()] == [first.name]
+    assert len(list(run_plan(LOADED, plan, tmp_path))) == 1
+    assert not runs.exists()
+
+
+def test_a_result_stored_while_the_lock_was_waited_for_is_not_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(leads=CHAINS[:1], thresholds=(0.2,))
+    (entry,) = plan.entries()
+
+    @contextmanager
+    def slow(directory: Path) -> Iterator[None]:
+        with directory_lock(directory):
+            entry.path(tmp_path).parent.mkdir(parents=True)
+            entry.path(tmp_path).write_text("{}")
+            yield
+
+    monkeypatch.setattr(stored_runs, "directory_lock", slow)
+    assert stored_runs.run_entry(ToySpace(), entry, plan, tmp_path) is None
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_other_leads_or_objectives_in_one_directory_are_refused(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_a_start_that_does_not_decode_to_itself_keeps_its_own_score() -> None:
         def decode(self, latents: np.ndarray) -> list[str]:
             return ["CCCCCC" if one == "CCCCC" else one for one in super().decode(latents)]
 
-    result = search(Lossy(), FunctionOracle(fluorines, "test"), ["CCCCC"], Settings(budget=20))
+    result = search(Lossy(), FunctionOracle(fluorines, "test"), ["CCCCC"], Settings("cmaes", budget=20))
     start = result.starts.iloc[0]
     assert (start["exact"], start["decoded"], start["score"]) == (False, "CCCCCC", fluorines(["CCCCC"])[0])
     heads = result.best[result.best["best_of_parent"]]
@@ -113,7 +113,7 @@ def test_similarity_is_kept() -> None:
 
 def test_progress_never_goes_back_or_past_the_budget() -> None:
     seen: list[Progress] = []
-    search(SPACE, FunctionOracle(fluorines, "test"), STARTS, Settings(budget=33), progress=seen.append)
+    search(SPACE, FunctionOracle(fluorines, "test"), STARTS, Settings("cmaes", budget=33), progress=seen.append)
     calls = [one.n_calls for one in seen]
     assert calls == sorted(calls)
     assert calls[-1] == 33
@@ -138,7 +138,7 @@ def test_a_space_with_nothing_new_ends_the_search() -> None:
         def decode(self, latents: np.ndarray) -> list[str]:
             return ["CCCCC"] * len(latents)
 
-    result = search(Dull(), FunctionOracle(fluorines, "test"), ["CCCCC"], Settings(budget=50))
+    result = search(Dull(), FunctionOracle(fluorines, "test"), ["CCCCC"], Settings("cmaes", budget=50))
     assert (result.stopped, result.n_calls) == ("nothing new", 1)
 
 
@@ -217,7 +217,7 @@ def test_a_signal_ends_it_with_what_it_has(number: signal.Signals, where: str, t
 
     before = signal.getsignal(number)
     oracle = FunctionOracle(interrupted, "test")
-    result = search(Telling(), oracle, STARTS, Settings(budget=60, seed=3), tmp_path / "run")
+    result = search(Telling(), oracle, STARTS, Settings("cmaes", budget=60, seed=3), tmp_path / "run")
     assert result.stopped == number.name
     assert 0 < result.n_calls < 60
     assert signal.getsignal(number) is before

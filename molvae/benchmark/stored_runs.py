@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -216,7 +216,19 @@ def run_plan(
             return
         facts["model"] = {"directory": loaded.directory.name, "manifest_sha256": model}
         write_json(entry.path(directory), facts)
+        if not plan.resumable:
+            _clear(directory / RUNS / entry.name)
         yield facts
+    if not missing(directory, plan):
+        with suppress(OSError):  # it holds the runs of a plan that is resumable, or was never made
+            (directory / RUNS).rmdir()
+
+
+def _clear(run: Path) -> None:
+    """Remove a folder that holds a lock only. Its result is stored: who takes the lock from now on finds that first."""
+    with suppress(OSError):
+        (run / ".lock").unlink()
+        run.rmdir()
 
 
 def _check_terms(entry: Entry, plan: Plan, directory: Path, model: str) -> None:
@@ -249,10 +261,17 @@ def run_entry(
     )  # fmt: skip
     began, cpu = time.monotonic(), time.process_time()
     with ExitStack() as stack:
-        if not plan.resumable:
-            stack.enter_context(directory_lock(run))
         if entry.path(directory).is_file():
             return None
+        if not plan.resumable:
+            try:
+                stack.enter_context(directory_lock(run))
+            except FileNotFoundError:
+                # The process that had it has stored the result and removed the folder at this very moment.
+                return None
+            if entry.path(directory).is_file():
+                stack.callback(_clear, run)
+                return None
         try:
             result = search(
                 space, asked.oracle, asked.starts, settings, run if plan.resumable else None,

@@ -21,15 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from molvae.optimize.bandit import Bandit
+from molvae.optimize.decoder_update import rank_weights
 from molvae.optimize.families import Turns
 from molvae.optimize.features import featurize
 from molvae.optimize.gate import make_gate
 from molvae.optimize.hybrid_options import HybridOptions
 from molvae.optimize.method import Proposal, Screen, Starts
+from molvae.optimize.nehvi import POOL, choose_batch
 from molvae.optimize.operators import Operators
 from molvae.optimize.pareto import random_scalar
 from molvae.optimize.population import Member, Population, draw_parents, flat, read_molecule
-from molvae.optimize.space import LatentSpace
+from molvae.optimize.space import BendableSpace, LatentSpace
 from molvae.optimize.surrogate import MIXED, GaussianProcess
 
 TIMID = 0.03
@@ -76,7 +78,7 @@ class Hybrid:
         self.settings = self.options() if options is None else options
         self.batch = self.settings.batch
         self.screen: Screen | None = None
-        self.starts, self.generator = starts, generator
+        self.starts, self.generator, self._space = starts, generator, space
         self.operators = Operators(space, generator)
         self.population = Population(self.settings.population, self.settings.per_scaffold)
         self.bandit = Bandit(self.settings.moves.split("+"), self.settings.bandit)
@@ -91,7 +93,7 @@ class Hybrid:
         for row, one in enumerate(starts.smiles):
             self.operators.remember(one, starts.mean[row], starts.std[row])
         self._begun = False
-        self._bar, self._better_at, self._renewed_at = -math.inf, 0, 0
+        self._bar, self._better_at, self._renewed_at, self._bent_at = -math.inf, 0, 0, 0
 
     def _begin(self) -> None:
         """Take in the starts; not earlier, because the search says after making a method what the objectives are."""
@@ -124,6 +126,7 @@ class Hybrid:
         won = Counter(move for (one, move), score in pending if one in good and not math.isnan(score))
         self.bandit.learn({move: (self._tried[move], won[move]) for move in self.bandit.arms})
         self._renew_if_stuck()
+        self._bend_decoder()
 
     def _is_cold(self) -> bool:
         return self.starts.drawn and len(self.population) - self._renewed_at < self.settings.warm
@@ -137,6 +140,17 @@ class Hybrid:
         elif self.starts.drawn and 0 < self.settings.patience <= len(self.population) - self._better_at:
             self.population.renew()
             self._better_at = self._renewed_at = len(self.population)
+
+    def _bend_decoder(self) -> None:
+        """Bend the decoder that the moves write with, always from the model's own, once enough calls have come."""
+        settings, space = self.settings, self._space
+        if not settings.update or len(self.population) - self._bent_at < settings.update:
+            return
+        best = [one.smiles for one in self.population.best() if not math.isnan(one.score)]
+        if best and isinstance(space, BendableSpace):
+            self._bent_at = len(self.population)
+            steps, anchor = settings.update_steps, settings.update_anchor
+            self.operators.space = space.bent(best, rank_weights(len(best)), steps, anchor, self.generator)
 
     def _cold(self, n: int) -> list[tuple[Member, str]]:
         """Draw ``n`` molecules from the prior."""
@@ -224,7 +238,15 @@ class Hybrid:
         children.deviation = np.concatenate([children.deviation, deviation])
 
     def _choose(self, children: _Children, n: int) -> list[tuple[Member, str]]:
-        """Take the ``n`` most promising children, each by a boldness of its own."""
+        """Take the ``n`` most promising children: each by a boldness of its own, or by what they add to a front."""
+        if self.settings.front == "scalar" or len(self.processes) < 2 or not self._ready:
+            return self._promising(children, n)
+        pool = self._promising(children, POOL * n)
+        features = featurize([one.mol for one, _ in pool])
+        return [pool[row] for row in choose_batch(self.processes, self._values, features, n, self.generator)]
+
+    def _promising(self, children: _Children, n: int) -> list[tuple[Member, str]]:
+        """Take ``n`` children, each the most promising one by a boldness, and a direction, of its own."""
         left = np.ones(len(children.members), dtype=bool)
         chosen = []
         for _ in range(min(n, len(left))):

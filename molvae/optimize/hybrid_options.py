@@ -12,6 +12,8 @@ from molvae.errors import InputError
 from molvae.optimize.gate import GATES
 from molvae.optimize.operators import MOVES
 
+FRONTS = ("scalar", "nehvi")
+
 
 @dataclass(frozen=True)
 class HybridOptions:
@@ -33,6 +35,11 @@ class HybridOptions:
         patience: calls without a better top 10 after which a search from drawn starts begins anew from the prior, with
             what the surrogate knows; 0 never does.
         stereo: whether stereoisomers of what is paid for are worth a call.
+        front: how a batch for several objectives is chosen: scalar, each molecule by a direction of its own, or nehvi,
+            by expected growth of the front, see `molvae.optimize.nehvi`, which costs a second a batch.
+        update: calls between two updates of the decoder towards the best molecules; 0 makes none.
+        update_steps: of training for one update.
+        update_anchor: how heavily the KL from the model's own decoder weighs in an update.
 
     Raises:
         InputError: when a value is out of range.
@@ -52,15 +59,22 @@ class HybridOptions:
     per_scaffold: int = 0
     patience: int = 500
     stereo: bool = False
+    front: str = "scalar"
+    update: int = 0
+    update_steps: int = 20
+    update_anchor: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("batch", "ranked", "generations", "population", "known"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} = {getattr(self, name)} is not positive.", f"Give {name}=1 or more.")
-        if not 0 <= self.boldness < math.inf:
-            raise InputError(f"boldness = {self.boldness} is out of range.", "Give boldness=0 or more.")
+        for name in ("boldness", "update", "update_steps", "update_anchor"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"{name} = {getattr(self, name)} is out of range.", f"Give {name}=0 or more.")
         unknown = [move for move in self.moves.split("+") if move not in MOVES]
         if unknown:
             raise InputError(f"There is no move {unknown[0]!r}.", f"Join some of these by +: {', '.join(MOVES)}.")
+        if self.front not in FRONTS:
+            raise InputError(f"There is no way {self.front!r} to choose a batch.", f"Choose: {' or '.join(FRONTS)}.")
         if self.gate not in GATES:
             raise InputError(f"There is no gate {self.gate!r}.", f"Choose one of: {', '.join(GATES)}.")

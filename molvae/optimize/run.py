@@ -125,7 +125,7 @@ def check_directory(directory: Path, identity: dict[str, Any], resume: bool) -> 
 
 def optimize(
     loaded: LoadedModel, oracle: str | Callable[[list[str]], Sequence[float]] | Oracle, starts: Sequence[str] = (),
-    method: str = "cmaes", budget: int = 500, seed: int = 0, directory: Path | None = None,
+    method: str = "hybrid", budget: int = 500, seed: int = 0, directory: Path | None = None,
     progress: ProgressCallback | None = None, *, minimize: bool = False, min_similarity: float = 0.0,
     timeout: float = 300.0, resume: bool = False, options: str = "",
 ) -> Result:  # fmt: skip

@@ -63,7 +63,7 @@ class Settings:
         UnknownNameError: when there is no such method.
     """
 
-    method: str = "cmaes"
+    method: str = "hybrid"
     budget: int = 500
     seed: int = 0
     minimize: bool = False

@@ -7,7 +7,7 @@ Shapes: N molecules or points, D latent dimensions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Protocol, runtime_checkable
 
@@ -26,6 +26,7 @@ from molvae.generate.exact_noise import Noise
 from molvae.generate.latents import decode_latents
 from molvae.generate.sampling import GREEDY
 from molvae.nn.checkpoint import LoadedModel
+from molvae.optimize.decoder_update import bend_decoder
 
 _CHUNK = 128
 _NARROWEST = 1e-3
@@ -77,6 +78,17 @@ class HoldingSpace(LatentSpace, Protocol):
         """Do the same with new noise for one token of each; the same arguments change the same tokens."""
 
 
+@runtime_checkable
+class BendableSpace(LatentSpace, Protocol):
+    """A space whose decoder can be bent towards molecules that score well."""
+
+    def bent(
+        self, smiles: Sequence[str], weights: NDArray[np.float64], steps: int, anchor: float,
+        generator: np.random.Generator,
+    ) -> LatentSpace:  # fmt: skip
+        """Return a space of its own, with the same codes, see `molvae.optimize.decoder_update.bend_decoder`."""
+
+
 class ModelSpace:
     """The latent space of a trained model, decoded greedily, or with noise that is held.
 
@@ -126,6 +138,14 @@ class ModelSpace:
         codes = ExactCodes(points, noise, (None,) * len(points), digest(self._loaded))
         chance = np.random.default_rng(list(blake2b(points.tobytes(), digest_size=16).digest()))
         return self._decode(latents, redraw(self._loaded, codes, chance).noise)
+
+    def bent(
+        self, smiles: Sequence[str], weights: NDArray[np.float64], steps: int, anchor: float,
+        generator: np.random.Generator,
+    ) -> ModelSpace:  # fmt: skip
+        """Return a space whose decoder was trained on N molecules, weighed (N,), for a few steps, in memory only."""
+        model = bend_decoder(self._loaded, smiles, weights, steps, anchor, generator)
+        return ModelSpace(replace(self._loaded, model=model))
 
     def _decode(self, latents: NDArray[np.float64], noise: Noise | None) -> list[str]:
         smiles: list[str] = []

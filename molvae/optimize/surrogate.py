@@ -212,3 +212,20 @@ class GaussianProcess:
         explained = (solve(self._lower, cross.T) ** 2).sum(0)
         variance = np.maximum(1.0 - explained, 1e-6) * self._amplitude
         return np.asarray(mean), np.asarray(self._spread * np.sqrt(variance))
+
+    def draw(self, asked: Features, n: int, generator: np.random.Generator) -> Array:
+        """Return ``n`` joint draws (n, M) of the scores, without their noise, of M molecules.
+
+        Raises:
+            ValueError: when there is nothing to predict from.
+        """
+        mean, _ = self.predict(asked)
+        assert self.known is not None
+        cross, square = (
+            _Parts(*self._bits(asked, one, (self.kernel,)), self._squares(asked, one)).weigh(self.kernel)
+            for one in (self.known, asked)
+        )
+        white = solve(self._lower, cross.T)
+        lower = cholesky(square - white.T @ white, 1e-6)
+        normal = generator.standard_normal((n, len(mean)))
+        return np.asarray(mean + self._spread * np.sqrt(self._amplitude) * (normal @ lower.T))
