@@ -130,7 +130,8 @@ def measure_conditioning(
         raise InputError("The model knows no property that can be computed.", "Train it on a dataset with logp, say.")
     names = tuple(info.name for info in loaded.model.property_info if info.name in PROPERTIES)
     wanted = Wanted(properties=names, alerts=False)
-    route = make_plan(loaded, [Request(name, values[0], values[0]) for name, values in grid.items()], settings.asking)
+    plans = [make_plan(loaded, requests, settings.asking) for requests in requests_of(grid)]
+    route = plans[0].route
     if say:
         say("unconditional sampler")
     plain = sample(loaded, settings.n, settings.options, wanted, seed=settings.seed, workers=workers)
@@ -144,7 +145,7 @@ def measure_conditioning(
         )  # fmt: skip
         asked.append(_of_request(loaded, requests, table, plain, known))
     found: dict[str, Any] = {
-        "settings": {**asdict(settings), "k": settings.asking.best_of, "rounds": route.rounds, "route": route.route},
+        "settings": {**asdict(settings), "k": plans[0].k, "rounds": [plan.rounds for plan in plans], "route": route},
         "unconditional": _quality(plain, known),
         "requests": asked,
         "test": None if test is None else _of_test(loaded, settings, grid, test, plain, workers, say),

@@ -44,7 +44,7 @@ Source = Literal["auto", "conditional", "heads", "off"]
 """Where latents come from: a conditional prior p(z|c), the prior resampled by the heads, the prior as it is. auto takes
 the heads, else a conditional prior: on ``moses`` a conditional flow was no better (error of logP .68, heads .69)."""
 
-ROUNDS = 12
+ROUNDS = 16
 """Rounds of reading and moving after the first writing, for each property asked for; many molecules need fewer."""
 
 MOST_BEST = 1000
