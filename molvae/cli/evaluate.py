@@ -11,7 +11,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from molvae.cli.options import Device, Model, Output, Rounds, Seed, Workers
-from molvae.cli.requests import BestOf, Guidance, WhereDecoder, WherePrior
+from molvae.cli.requests import BestOf, Guidance, WhereDecoder, WherePrior, WhereReader
 
 Source = Annotated[
     str,
@@ -69,6 +69,7 @@ def command(
     rounds: Rounds = None,
     where_prior: WherePrior = "auto",
     where_decoder: WhereDecoder = True,
+    where_reader: WhereReader = "model",
     language_model: Reference = None,
 ) -> None:
     """Measure a model: ELBO and importance-weighted bound, rate and distortion, reconstruction, codes.
@@ -95,7 +96,7 @@ def command(
         raise ConfigError("--picture draws what --conditioning measures.", "Add --conditioning.")
     if language_model is not None and conditioning:
         raise ConfigError("--language-model belongs to the likelihood, which --conditioning leaves out.", "Drop one.")
-    asking = Asking(cast(Any, where_prior), where_decoder, guidance, rounds, best_of)
+    asking = Asking(cast(Any, where_prior), where_decoder, guidance, rounds, best_of, cast(Any, where_reader))
     loaded = load_model(model, device)
     if conditioning:
         asked = run_conditioning(loaded, source, split, number, test_values, asking, seed, workers)
