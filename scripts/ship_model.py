@@ -94,6 +94,7 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--temperature", type=float, help="of tokens; left out, the one with the least FCD")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     source, training, found = load_model(given.run, "cpu"), sorted(load_known(given.dataset)), held_out(given)
@@ -103,6 +104,7 @@ def main() -> None:
 
     say("token temperature")
     temperature, choices = choose_temperature(rounded(source, None), training, min(CHOICE_N, given.n), given.seed)
+    temperature = temperature if given.temperature is None else given.temperature
     # Measured after rounding to half precision: the card describes the files that are shipped.
     loaded = rounded(source, temperature)
     figures = measure_card(loaded, training, found, given.n, given.seed, say) | {"fcd_by_temperature": choices}

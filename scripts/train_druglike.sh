@@ -4,6 +4,7 @@
 #   MOLVAE_SET="train.max_minutes=600 seed=1"   other settings
 #   MOLVAE_START=DIRECTORY                      model to go on from, the shipped moses unless given
 #   MOLVAE_CARD_N=1000                          molecules behind each figure of the card, 10000 unless given
+#   MOLVAE_DRAFTS=1000                          drafts that the reader learns from, 40000 unless given
 set -euo pipefail
 zinc=$(realpath -- "${1:?give the file of ZINC250k SMILES, one a line, gzipped}")
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
@@ -28,7 +29,10 @@ if [[ -f $out/model/run.json ]]; then
 else
     "${run[@]}" --config scripts/druglike.toml
 fi
-"$bin/python" scripts/ship_model.py "$out/model" "$out/dataset" --text scripts/druglike_card.md -o "$out/shipped" \
+[[ -f $out/taught/manifest.json ]] ||
+    "$bin/molvae" fit-reader "$out/dataset" -m "$out/model" -o "$out/taught" --drafts "${MOLVAE_DRAFTS:-40000}" \
+        --molecules 100000
+"$bin/python" scripts/ship_model.py "$out/taught" "$out/dataset" --text scripts/druglike_card.md -o "$out/shipped" \
     --asked "$out/zinc_test.smi.gz" --asked-name "ZINC250k test" \
     --reference "$out/held_out.smi.gz" --reference-name "held-out" -n "${MOLVAE_CARD_N:-10000}"
 echo "To ship it: copy $out/shipped to molvae/pretrained/druglike"

@@ -5,6 +5,7 @@
 #   MOLVAE_PROCESSES=2                          that share every batch; otherwise one for each GPU, or one on a CPU.
 #                                               With several GPUs give a larger batch too (train.batch_size=1024)
 #   MOLVAE_CARD_N=1000                          molecules behind each figure of the card, 10000 unless given
+#   MOLVAE_DRAFTS=1000                          drafts that the reader learns from, 60000 unless given
 set -euo pipefail
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 source "$root/scripts/environment.sh"
@@ -26,7 +27,10 @@ if [[ -f $out/model/run.json ]]; then
 else
     "${train[@]}" --config scripts/moses.toml "${settings[@]}"
 fi
-"$bin/python" scripts/ship_model.py "$out/model" "$out/dataset" --text scripts/moses_card.md -o "$out/shipped" \
+[[ -f $out/taught/manifest.json ]] ||
+    "$bin/molvae" fit-reader "$out/dataset" -m "$out/model" -o "$out/taught" --drafts "${MOLVAE_DRAFTS:-60000}"
+"$bin/python" scripts/ship_model.py "$out/taught" "$out/dataset" --text scripts/moses_card.md -o "$out/shipped" \
+    --temperature 0.5 \
     --asked "$out/test.csv.gz" --asked-name "MOSES test" --reference "$out/test.csv.gz" --reference-name "MOSES test" \
     -n "${MOLVAE_CARD_N:-10000}"
 echo "To ship it: copy $out/shipped to molvae/pretrained/moses"

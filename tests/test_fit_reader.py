@@ -19,14 +19,15 @@ from molvae.data.vocabulary import BOS, EOS
 from molvae.errors import ConfigError, ModelFileError
 from molvae.files import write_manifest
 from molvae.generate import practice
-from molvae.generate.latents import read_smiles, summarise_sequences
+from molvae.generate.latents import encode_smiles, read_smiles, summarise_sequences
 from molvae.generate.practice import practise, random_requests
+from molvae.generate.predict import Predictor
 from molvae.generate.read_back import ReadBack
 from molvae.generate.reading import read_drafts
 from molvae.nn.checkpoint import LoadedModel, load_model, save_model
 from molvae.nn.heads import PropertyReader
 from molvae.nn.model import SequenceVAE
-from molvae.train.fit_reader import Lesson, dataset_lesson, fit_reader, judge, steps_for
+from molvae.train.fit_reader import Lesson, calibrate, dataset_lesson, fit_reader, judge, steps_for
 
 
 @pytest.fixture
@@ -77,6 +78,46 @@ def test_a_reader_learns_what_stands_in_the_summary_and_says_how_sure_it_is(tiny
         assert reader.mad[column] < 0.25 * unit
         assert reader.mad[column] < 0.4 * heads.mad[column]
         assert 0.75 < reader.inside[column] <= 1.0
+
+
+def test_intervals_are_stretched_until_they_hold_what_they_promise(tiny: LoadedModel) -> None:
+    size = tiny.model.encoder.summary_size
+    reader = fit_reader(tiny.model, lesson(3000, size, 0), lesson(2000, size, 1), seed=5)
+    with torch.no_grad():
+        reader.network[2].bias[2:] -= math.log(3.0)
+    tiny.model.reader = reader
+    before = judge(tiny.model, "unseen", lesson(1000, size, 3))[1]
+    factors = calibrate(reader, lesson(1000, size, 2))
+    after = judge(tiny.model, "unseen", lesson(1000, size, 3))[1]
+    assert max(before.inside) < 0.75
+    assert min(factors) > 1.5
+    assert all(0.86 < share < 0.94 for share in after.inside)
+    assert after.mad == pytest.approx(before.mad)
+
+
+def test_molecules_are_predicted_by_the_reader_and_latents_by_the_heads(moses: LoadedModel) -> None:
+    smiles = ["CCOC(=O)c1ccccc1", "no molecule", "Cc1ccc(O)cc1"]
+    latents = encode_smiles(moses, smiles, workers=1).latents
+    reader = PropertyReader(moses.model.encoder.summary_size, 3, len(moses.model.predict_names))
+    with torch.no_grad():
+        for weight in reader.parameters():
+            weight.zero_()
+    info = next(one for one in moses.model.property_info if one.name == "logp")
+    had = moses.model.reader
+    try:
+        moses.model.reader = None
+        plain = Predictor(moses, ["logp"]).of_smiles(smiles, workers=1)["logp"]
+        moses.model.reader = reader
+        found = Predictor(moses, ["logp"]).of_smiles(smiles, workers=1)["logp"]
+        by_latent = Predictor(moses, ["logp"])(latents)["logp"]
+    finally:
+        moses.model.reader = had
+    np.testing.assert_allclose(found.mean[[0, 2]], info.mean)
+    np.testing.assert_allclose(found.std[[0, 2]], info.std)
+    assert np.isnan(found.mean[1])
+    assert np.isnan(found.std[1])
+    np.testing.assert_allclose(by_latent.mean, plain.mean, atol=1e-5)
+    assert not np.allclose(plain.mean[[0, 2]], info.mean, atol=1e-3)
 
 
 def test_small_tables_are_not_learned_by_heart(tiny: LoadedModel) -> None:

@@ -69,7 +69,7 @@ def _teach(source: LoadedModel, data: Dataset, sizes: tuple[int, int], seed: int
     import numpy as np
     import torch
 
-    from molvae.train.fit_reader import Lesson, dataset_lesson, judge
+    from molvae.train.fit_reader import Lesson, calibrate, dataset_lesson, judge
 
     drafts, molecules = sizes
     model, generator = source.model, torch.Generator().manual_seed(seed)
@@ -83,9 +83,10 @@ def _teach(source: LoadedModel, data: Dataset, sizes: tuple[int, int], seed: int
     for half, by in enumerate(("heads", "reader")):
         lesson, apart = _practise(source, drafts // 2, seed + 1 + half * 100_000, workers).split(HELD_OUT, generator)
         learned.append(lesson)
-        unseen[f"drafts under the {by}"] = apart
+        kept, unseen[f"drafts under the {by}"] = apart.split(0.5, generator)
         together = Lesson(torch.cat([one.summary for one in learned]), torch.cat([one.targets for one in learned]))
         model.reader = _fit(source, real, together, seed)
+        calibrate(model.reader, kept)
     return [one for what, lesson in unseen.items() for one in judge(model, what, lesson)]
 
 

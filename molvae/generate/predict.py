@@ -19,8 +19,9 @@ from safetensors import safe_open
 from molvae.data.dataset import PropertyInfo
 from molvae.errors import ConfigError, ModelFileError, UnknownNameError
 from molvae.files import carry_files, new_directory
+from molvae.generate.chemistry import Readable
 from molvae.generate.labelled import Labelled
-from molvae.generate.latents import encode_smiles
+from molvae.generate.latents import encode_sequences, read_smiles, summarise_sequences
 from molvae.nn.checkpoint import LoadedModel, codes_digest, load_tensors, save_model, save_tensors
 from molvae.nn.gaussian_process import GaussianProcess
 from molvae.nn.heads import JoinedHeads
@@ -170,8 +171,39 @@ class Predictor:
         return np.concatenate([part.cpu().numpy() for part in parts] or [np.zeros(0)])
 
     def of_smiles(self, smiles: Sequence[str], workers: int | None = None) -> dict[str, Prediction]:
-        """Predict every property of N molecules at the mean of q(z|x); NaN for one that the model cannot read."""
-        return self(encode_smiles(self.loaded, smiles, workers=workers).latents)
+        """Predict every property of N molecules; NaN for one that the model cannot read.
+
+        By the heads at the mean of q(z|x); by the model's reader, where it has one, for what it was trained to predict.
+        """
+        read = read_smiles(self.loaded, smiles, workers=workers)
+        rows = [row for row, one in enumerate(read) if isinstance(one, Readable)]
+        ids = [one.token_ids for one in read if isinstance(one, Readable)]
+        latents = np.full((len(read), self.loaded.model.latent), np.nan, dtype=np.float32)
+        latents[rows] = encode_sequences(self.loaded, ids, None, None)
+        found = self(latents)
+        return found if self.loaded.model.reader is None else found | self._by_reader(found, rows, ids)
+
+    @torch.no_grad()
+    def _by_reader(
+        self, found: Mapping[str, Prediction], rows: Sequence[int], ids: Sequence[Sequence[int]]
+    ) -> dict[str, Prediction]:
+        """Return the predictions of the reader; ``rows`` (M,) of N could be read, as ``ids``."""
+        model = self.loaded.model
+        assert model.reader is not None
+        said = model.reader(summarise_sequences(model, ids))
+        mean, log_std = (part.double().cpu().numpy() for part in said)
+        better = {}
+        for name in self.names:
+            column = model.predict_names.index(name)
+            if column >= model.reader.properties:
+                continue
+            info = next(info for info in model.property_info if info.name == name)
+            unit = info.std if info.std > 0 else 1.0
+            means, stds = np.full(len(found[name].mean), np.nan), np.full(len(found[name].mean), np.nan)
+            means[rows] = mean[:, column] * unit + info.mean
+            stds[rows] = np.exp(log_std[:, column]) * unit
+            better[name] = Prediction(means, stds, found[name].novelty)
+        return better
 
 
 def head_facts(table: str, labelled: Labelled, seed: int) -> dict[str, Any]:

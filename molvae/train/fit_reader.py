@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from molvae.data.batch import load_batch
 from molvae.data.dataset import Dataset
 from molvae.nn.heads import PropertyReader
 from molvae.nn.model import SequenceVAE
-from molvae.train.fit_head import NORMAL_90
+from molvae.train.fit_head import FEWEST, LEAST, MOST, NORMAL_90
 
 HIDDEN = 256
 STEPS = 8000
@@ -106,6 +107,28 @@ def _loss(reader: PropertyReader, summary: torch.Tensor, targets: torch.Tensor) 
     nats = (0.5 * (error / log_std.exp()).square() + log_std) * known
     loss: torch.Tensor = (nats.sum() + ABSOLUTE * error.abs().sum()) / known.sum().clamp(min=1)
     return loss
+
+
+@torch.no_grad()
+def calibrate(reader: PropertyReader, lesson: Lesson) -> list[float]:
+    """Stretch the deviations of ``reader``, in place, until its 90 % intervals hold 90 % of molecules new to it.
+
+    Returns the factor of each of P properties; 1 where fewer than `FEWEST` values are known.
+
+    Args:
+        lesson: molecules that it did not learn from, of the kind that it will read.
+    """
+    device = next(reader.parameters()).device
+    mean, log_std = reader(lesson.summary.float().to(device))
+    misses = (mean - lesson.targets.to(device)).abs() / log_std.exp()
+    last, factors = cast("torch.nn.Linear", reader.network[-1]), []
+    for column in range(reader.properties):
+        known = misses[:, column][~misses[:, column].isnan()]
+        factor = float(torch.quantile(known, 0.9)) / NORMAL_90 if len(known) >= FEWEST else 1.0
+        factor = min(max(factor, LEAST), MOST)
+        last.bias[reader.properties + column] += math.log(factor)
+        factors.append(factor)
+    return factors
 
 
 @dataclass(frozen=True)
