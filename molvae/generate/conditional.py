@@ -44,8 +44,9 @@ Source = Literal["auto", "conditional", "heads", "off"]
 """Where latents come from: a conditional prior p(z|c), the prior resampled by the heads, the prior as it is. auto takes
 the heads, else a conditional prior: on ``moses`` a conditional flow was no better (error of logP .68, heads .69)."""
 
-ROUNDS = 16
-"""Rounds of reading and moving after the first writing, for each property asked for; many molecules need fewer."""
+ROUNDS, MORE_ROUNDS = 16, 24
+"""Rounds of reading and moving after the first writing, for one property and for each further one that is asked for
+with it: three at once need many. Most molecules are there sooner."""
 
 MOST_BEST = 1000
 
@@ -63,8 +64,8 @@ class Asking:
         decoder: whether the decoder is told; off shows what the latents alone do.
         guidance: 0 takes the model at its word; w above 0 weighs the request with the power 1 + w in the latents, and
             the decoder's logits with (1 + w) logits(c) - w logits(no c).
-        rounds: of reading what was written and moving the latent, None takes `ROUNDS` for each property asked for, at
-            most `MOST_ROUNDS`, where heads can read, else 0.
+        rounds: of reading what was written and moving the latent, at most `MOST_ROUNDS`; None takes as many as the
+            request calls for (`ROUNDS`) where heads can read, else 0.
         best_of: k molecules are written for each one wanted, and the nearest to the request is kept.
         reader: who reads drafts, see `molvae.generate.reading.By`.
 
@@ -151,7 +152,7 @@ def make_plan(loaded: LoadedModel, requests: Sequence[Request], asking: Asking =
         )
     rounds = asking.rounds
     if rounds is None:
-        rounds = min(MOST_ROUNDS, ROUNDS * len(found)) if heads and source != "off" else 0
+        rounds = min(MOST_ROUNDS, ROUNDS + MORE_ROUNDS * (len(found) - 1)) if heads and source != "off" else 0
     return Plan(found, warnings, replace(asking, prior=source, decoder=decoder), rounds)
 
 
@@ -168,6 +169,7 @@ class _Source:
         self.options = resolve_options(loaded, options)
         self.generator = torch.Generator(loaded.model.device).manual_seed(seed)
         self.rows = property_rows(loaded.model, self.generator)
+        self.names = [info.name for info in loaded.model.property_info]
         self.rows_at_once = max(BLOCK * plan.asking.best_of, batch_size or default_batch_size(loaded.model.device))
         self.values: list[torch.Tensor] = []
         self.nats: list[list[float]] = []
@@ -204,7 +206,7 @@ class _Source:
             read = read_back(self.loaded, written, z[live], self.workers)
             if self.watch:
                 self.watch(read.smiles)
-            reading = self._judge(read, wanted[live])
+            reading = self._judge(read, values[live], wanted[live])
             drafts.take(live, written, costs, read.smiles, reading.missed)
             short = reading.off > MET
             live = live[short]
@@ -214,10 +216,16 @@ class _Source:
             z[live] = drafts.push(live, read.latents[short], moved, kicks[live, turn])
         return values, drafts.items, drafts.nats
 
-    def _judge(self, read: ReadBack, wanted: torch.Tensor) -> Reading:
-        """Say how far drafts are from ``wanted`` (N, P); what cannot be read is infinitely far."""
-        aims = settle(self.model, read.latents, wanted)
-        return read_drafts(self.model, read, aims, self.plan.asking.reader, self.workers).without(~read.readable)
+    def _judge(self, read: ReadBack, values: torch.Tensor, wanted: torch.Tensor) -> Reading:
+        """Say how far drafts are from ``values`` (N, P), standardised ``wanted``; infinitely, where they are unread."""
+        aims, asking = settle(self.model, read.latents, wanted), self.plan.asking
+        low, high = values.clone(), values.clone()
+        for request in self.plan.requests if self.aims is None else ():
+            if not request.levels:
+                column = self.names.index(request.name)
+                low[:, column], high[:, column] = request.low, request.high
+        ends = (self.model.targets(low), self.model.targets(high))
+        return read_drafts(self.model, read, aims, asking.reader, self.workers, ends).without(~read.readable)
 
     def _draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[torch.Tensor]]:
         """Draw for one block values (B, P), latents (B, D), and for R rounds kicks (B, R, D) and uniforms."""

@@ -43,8 +43,9 @@ class Reading:
 
 @torch.no_grad()
 def read_drafts(
-    model: SequenceVAE, read: ReadBack, wanted: torch.Tensor, by: By = "model", workers: int | None = None
-) -> Reading:
+    model: SequenceVAE, read: ReadBack, wanted: torch.Tensor, by: By = "model", workers: int | None = None,
+    ends: tuple[torch.Tensor, torch.Tensor] | None = None,
+) -> Reading:  # fmt: skip
     """Read drafts.
 
     Of two drafts that read the same, the surer one is more often what it is read as: taken by the error to be expected
@@ -56,6 +57,8 @@ def read_drafts(
         wanted: (N, P) as `SequenceVAE.targets` gives them, NaN where nothing is asked for.
         by: who reads.
         workers: processes for chemistry; None means every core.
+        ends: lower and upper ends (N, P) of what is asked for, scaled as ``wanted``, which lies between them; a draft
+            that is read as lying inside by a deviation or more misses nothing. None where points are asked for.
     """
     said, log_std = model.heads(read.latents)
     mean, log_std = said.clone(), log_std.clone()
@@ -67,7 +70,12 @@ def read_drafts(
         known = _computed(model, read.smiles, wanted, workers)
         mean, variance = torch.where(known.isnan(), mean, known), variance * known.isnan()
     asked = ~wanted.isnan()
-    off: torch.Tensor = (mean - wanted).abs().nan_to_num(0.0).amax(1)
+    away = (mean - wanted).abs()
+    if ends is not None:
+        low, high = ends
+        outside = torch.maximum(low - mean, mean - high) + variance.sqrt()
+        away = torch.minimum(away, outside.clamp(min=0.0))
+    off: torch.Tensor = away.nan_to_num(0.0).amax(1)
     doubt = (variance * asked).sum(1) / asked.sum(1).clamp(min=1)
     # What the heads misread of this draft they will misread of the next one too: it counts as an offset.
     return Reading(off, (off.square() + doubt).sqrt(), wanted + said - mean)
