@@ -58,9 +58,21 @@ def write(folder: Path, behaviour: str = "echo nan", end: str = "") -> str:
 
 
 def alive(folder: Path) -> list[int]:
-    numbers = [int(line) for line in (folder / "pids").read_text().split()]
-    return [number for number in numbers if Path(f"/proc/{number}").exists()
-            and "Z" not in Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]]  # fmt: skip
+    """Return the processes that are still there; one that was killed may take a moment to be scheduled, and to end."""
+    left = [int(line) for line in (folder / "pids").read_text().split()]
+    until = time.monotonic() + 5
+    while left and time.monotonic() < until:
+        left = [number for number in left if runs(number)]
+        time.sleep(0.05 if left else 0)
+    return left
+
+
+def runs(number: int) -> bool:
+    try:
+        state = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
 
 
 @pytest.fixture

@@ -76,9 +76,7 @@ def command(
 
     Everything is in nats per molecule unless it says otherwise, and negative log likelihoods: lower is better. -o
     writes the figures as .json. Molecules with tokens that the model lacks are counted and left out.
-
-    --language-model prints how many nats the model's -ELBO and bound lie above what the same molecules cost a model
-    whose codes say nothing: the waste that its prior has to model.
+    --language-model prints how many nats -ELBO and bound lie above what a model needs whose codes say nothing.
 
     --conditioning asks for values of single properties and of three together, -n molecules each, and for the values of
     test molecules, and prints the mean absolute error by RDKit beside that of molecules drawn without asking.
