@@ -17,57 +17,35 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
+from molvae.benchmark.evaluation import Settings, evaluate_model
 from molvae.benchmark.fcd import chemnet_statistics, frechet_distance
 from molvae.benchmark.held_out import held_out
-from molvae.benchmark.protocols import reconstruct_greedily, reconstruct_sampled
-from molvae.chem.standardize import standardize
-from molvae.cli.molecules import read_smiles
-from molvae.data.batch import collate
+from molvae.generate.known import load_known
 from molvae.generate.molecules import sample
 from molvae.generate.wanted import Wanted
 from molvae.nn.checkpoint import LoadedModel, load_model
-from molvae.nn.distributions import DiagonalNormal
 
 
 def reconstruction(loaded: LoadedModel, file: str, n: int, seed: int, workers: int | None) -> dict[str, Any]:
-    """Return the shares that come back, of molecules the model can read and of all, by both protocols."""
+    """Return the shares of all molecules that come back, by both protocols."""
     molecules = held_out(loaded, file, None, n, seed, workers)
-    posterior = _encode(loaded, molecules.token_ids)
-    greedy = reconstruct_greedily(loaded, molecules, posterior.mean, workers)
-    sampled = reconstruct_sampled(loaded, molecules, posterior, (3, 3), seed, workers)
+    found = evaluate_model(loaded, molecules, Settings(samples=1, seed=seed), workers)["reconstruction"]
     readable = len(molecules) / molecules.asked
-    shares = {"greedy": greedy, "sampled, 3 encodings x 3 decodings": sampled}
-    of_all = {what: {name: share * readable for name, share in found.items()} for what, found in shares.items()}
-    return {"asked": molecules.asked, "readable": readable, **of_all}
+    shares = {what: {name: share * readable for name, share in one.items()} for what, one in found.items()}
+    return {"asked": molecules.asked, "readable": readable, **shares}
 
 
-@torch.inference_mode()
-def _encode(loaded: LoadedModel, token_ids: Any) -> DiagonalNormal:
-    parts = []
-    for start in range(0, len(token_ids), 250):
-        batch = collate([np.array(row, dtype=np.int64) for row in token_ids[start : start + 250]])
-        parts.append(loaded.model.encode(batch.tokens.to(loaded.model.device), batch.lengths.to(loaded.model.device)))
-    return DiagonalNormal(torch.cat([one.mean for one in parts]), torch.cat([one.log_std for one in parts]))
-
-
-def canonical(smiles: str) -> str | None:
-    """Return the form in which the model writes a molecule, None where it is none."""
-    return getattr(standardize(smiles), "smiles", None)
-
-
-def samples(loaded: LoadedModel, file: str, real: str, n: int, seed: int, workers: int | None) -> dict[str, Any]:
+def samples(loaded: LoadedModel, file: Path, real: Path, n: int, seed: int, workers: int | None) -> dict[str, Any]:
     """Return FCD and validity of ``n`` samples, and the floor of ``n`` real molecules."""
-    asked = [one for one in map(canonical, read_smiles(file)) if one]
-    known = frozenset(asked)
-    others = [one for one in map(canonical, read_smiles(real)) if one and one not in known]
+    asked = load_known(file)
+    others = sorted(load_known(real) - asked)
     picked = np.random.default_rng(seed).permutation(len(others))[:n]
     table = sample(loaded, n, wanted=Wanted(properties=(), alerts=False), seed=seed, workers=workers)
-    target = chemnet_statistics(asked)
+    target = chemnet_statistics(sorted(asked))
     counts = table.attrs["counts"]
     return {
-        "n": len(table), "reference": len(asked), "validity": len(table) / counts["drawn"] if counts["drawn"] else None,
+        "n": len(table), "reference": len(asked), "validity": counts["ok"] / max(1, counts["drawn"]),
         "unique": table["smiles"].nunique() / len(table),
         "fcd": frechet_distance(chemnet_statistics(table["smiles"].tolist()), target),
         "fcd_floor": frechet_distance(chemnet_statistics([others[row] for row in picked]), target),
@@ -78,7 +56,7 @@ def main() -> None:
     """Measure, print, and write where asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file")
-    parser.add_argument("--real", required=True)
+    parser.add_argument("--real", type=Path, required=True)
     parser.add_argument("-m", "--model", default="druglike")
     parser.add_argument("-n", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
@@ -90,7 +68,7 @@ def main() -> None:
     found: dict[str, Any] = {"model": loaded.directory.name, "seed": given.seed}
     found["reconstruction"] = reconstruction(loaded, given.file, given.n, given.seed, given.workers)
     print(json.dumps(found["reconstruction"], indent=1), file=sys.stderr, flush=True)
-    found["samples"] = samples(loaded, given.file, given.real, given.n, given.seed, given.workers)
+    found["samples"] = samples(loaded, Path(given.file), given.real, given.n, given.seed, given.workers)
     found["cpu_seconds"] = round(time.process_time() - began)
     print(json.dumps(found, indent=1))
     if given.output:

@@ -103,7 +103,8 @@ def _practise(source: LoadedModel, n: int, seed: int, workers: int | None) -> Le
     with progress_bar("Writing drafts", n) as update:
         practice = practise(source, n, seed, workers, update)
     values = torch.from_numpy(practice.values).float().to(model.device)
-    return Lesson(summarise_sequences(model, practice.token_ids).half().cpu(), model.targets(values).cpu())
+    _, summary = summarise_sequences(model, practice.token_ids)
+    return Lesson(summary.half().cpu(), model.targets(values).cpu())
 
 
 def _fit(source: LoadedModel, real: Lesson, drafts: Lesson, seed: int) -> PropertyReader:

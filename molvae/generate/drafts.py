@@ -5,8 +5,8 @@ how far and how randomly a row moves next.
 
 A code stands for its molecule with some room about it, and a move that stays inside that room changes nothing: of 768
 rows two thirds wrote the same molecule again in each round, read it, and made the same move. So a row whose move
-changed nothing moves further the next time, and not quite in the same direction. MAD on ``moses``, 8 rounds, the same
-heads, n = 192 a property: logP .38 to .19, TPSA 6.1 to 3.0.
+changed nothing moves further the next time, and not quite in the same direction, and the nearest draft is kept, not the
+last. MAD on ``moses``, 8 rounds, the same heads, n = 192 a property: logP .38 to .20, TPSA 6.1 to 3.2.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from molvae.generate.chemistry import Item
 
 BOLDER = 1.5
-"""Factor on a move after one that changed nothing; 2 was no better."""
+"""Factor on a move after one that changed nothing; 2, up to 4, was no better."""
 
 BOLDEST = 8.0
 """Factor on a move at most."""
@@ -38,16 +38,16 @@ class Drafts:
     Attributes:
         items: N best drafts, see `molvae.generate.chemistry.Item`.
         nats: of each.
-        missed: (N,) how far each was read to be from its request; infinite before the first that could be read.
+        missed: N, how far each was read to be from its request; infinite before the first that could be read.
     """
 
     def __init__(self, n: int, device: torch.device) -> None:
         self.items: list[Item] = [((), False)] * n
         self.nats = [math.nan] * n
-        self.missed = torch.full((n,), math.inf, device=device)
-        self._boldness = torch.ones(n, device=device)
-        self._texts = [""] * n
-        self._begun = [False] * n
+        self.missed = [math.inf] * n
+        self._device = device
+        self._boldness = [1.0] * n
+        self._texts: list[str | None] = [None] * n
 
     def put(self, rows: torch.Tensor, items: Sequence[Item], nats: Sequence[float]) -> None:
         """Take drafts of ``rows`` (M,) as they are, unread."""
@@ -62,13 +62,13 @@ class Drafts:
 
         A draft that cannot be read has "" for text and infinity for ``missed``.
         """
-        for place, row in enumerate(rows.tolist()):
-            if not self._begun[row] or missed[place] < self.missed[row]:
-                self.items[row], self.nats[row] = items[place], nats[place]
-                self.missed[row] = missed[place]
-            stuck = self._begun[row] and texts[place] == self._texts[row]
-            self._boldness[row] = min(BOLDEST, float(self._boldness[row]) * BOLDER) if stuck else 1.0
-            self._texts[row], self._begun[row] = texts[place], True
+        found = zip(rows.tolist(), items, nats, texts, missed.tolist(), strict=True)
+        for row, item, cost, text, distance in found:
+            if self._texts[row] is None or distance < self.missed[row]:
+                self.items[row], self.nats[row], self.missed[row] = item, cost, distance
+            stuck = text == self._texts[row]
+            self._boldness[row] = min(BOLDEST, self._boldness[row] * BOLDER) if stuck else 1.0
+            self._texts[row] = text
 
     def push(self, rows: torch.Tensor, read: torch.Tensor, moved: torch.Tensor, kicks: torch.Tensor) -> torch.Tensor:
         """Return where ``rows`` (M,) go from ``read``, when the plain move ends at ``moved``, (M, D).
@@ -76,5 +76,5 @@ class Drafts:
         Args:
             kicks: (M, D) standard normal; of no account where the last move changed something.
         """
-        boldness = self._boldness[rows][:, None]
+        boldness = torch.tensor([self._boldness[row] for row in rows.tolist()], device=self._device)[:, None]
         return read + boldness * (moved - read + KICK * kicks * (boldness > 1))

@@ -17,7 +17,7 @@ from molvae.chem.parallel import map_items
 from molvae.chem.rejected import Rejected
 from molvae.chem.standardize import DEFAULT as AS_GIVEN
 from molvae.chem.standardize import StandardizeOptions
-from molvae.data.batch import collate
+from molvae.data.batch import Batch, collate
 from molvae.errors import InputError
 from molvae.generate.chemistry import Molecule, Read, Readable, Write, check_counts, write_all
 from molvae.generate.exact_noise import Noise
@@ -66,13 +66,9 @@ def encode_sequences(
     """Return one latent per row of token ids without BOS and EOS, (N, D); the mean, or a draw with a ``generator``."""
     model = loaded.model
     latents = np.zeros((len(token_ids), model.latent), dtype=np.float32)
-    order = sorted(range(len(token_ids)), key=lambda index: len(token_ids[index]))
-    size = batch_size or default_batch_size(model.device)
     # Noise is drawn in the order given, so that it does not depend on how rows are sorted into batches.
     noise = None if generator is None else torch.randn(latents.shape, generator=generator, device=generator.device)
-    for start in range(0, len(order), size):
-        rows = order[start : start + size]
-        batch = collate([np.array(token_ids[row], dtype=np.int64) for row in rows]).to(model.device)
+    for rows, batch in _batches(model, token_ids, batch_size):
         posterior = model.encode(batch.tokens, batch.lengths)
         z = posterior.mean if noise is None else posterior.mean + posterior.log_std.exp() * noise[rows]
         latents[rows] = z.cpu().numpy()
@@ -80,18 +76,29 @@ def encode_sequences(
 
 
 @torch.no_grad()
-def summarise_sequences(
-    model: SequenceVAE, token_ids: Sequence[Sequence[int]], batch_size: int | None = None
-) -> torch.Tensor:
-    """Return the encoder's summary of each row of token ids without BOS and EOS, (N, S), see `Encoder.summarise`."""
+def summarise_sequences(model: SequenceVAE, token_ids: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Read rows of token ids without BOS and EOS once, for the two things that are drawn from them.
+
+    Returns:
+        the means of q(z|x) (N, D), and the encoder's summaries (N, S), see `Encoder.summarise`.
+    """
+    means = torch.zeros((len(token_ids), model.latent), device=model.device)
     summaries = torch.zeros((len(token_ids), model.encoder.summary_size), device=model.device)
+    for rows, batch in _batches(model, token_ids, None):
+        summary = model.encoder.summarise(batch.tokens, batch.lengths)
+        means[rows], summaries[rows] = model.encoder.posterior(summary).mean, summary.float()
+    return means, summaries
+
+
+def _batches(
+    model: SequenceVAE, token_ids: Sequence[Sequence[int]], batch_size: int | None
+) -> Iterator[tuple[list[int], Batch]]:
+    """Yield batches of similar length on the model's device, each with the places of its rows."""
     order = sorted(range(len(token_ids)), key=lambda index: len(token_ids[index]))
     size = batch_size or default_batch_size(model.device)
     for start in range(0, len(order), size):
         rows = order[start : start + size]
-        batch = collate([np.array(token_ids[row], dtype=np.int64) for row in rows]).to(model.device)
-        summaries[rows] = model.encoder.summarise(batch.tokens, batch.lengths).float()
-    return summaries
+        yield rows, collate([np.array(token_ids[row], dtype=np.int64) for row in rows]).to(model.device)
 
 
 def encode_smiles(

@@ -32,6 +32,9 @@ AT_ONCE = 512
 ALONE = 0.65
 """Share of requests for one property; the others ask for about four in ten."""
 
+ROUNDS = 8
+"""Of moving in practice; drafts of later rounds are much like these."""
+
 BARE = Wanted(properties=(), alerts=False)
 
 
@@ -86,8 +89,8 @@ def practise(
         values = torch.full((AT_ONCE, len(names)), math.nan, device=aims.device)
         values[:, columns] = aims
         sample_where(
-            loaded, AT_ONCE, requests, Asking(rounds=8), wanted=BARE, seed=seed + turn, workers=workers, aims=values,
-            watch=lambda smiles: found.update(dict.fromkeys(text for text in smiles if text)),
+            loaded, AT_ONCE, requests, Asking(rounds=ROUNDS), wanted=BARE, seed=seed + turn, workers=workers,
+            aims=values, watch=lambda smiles: found.update(dict.fromkeys(text for text in smiles if text)),
         )  # fmt: skip
         turn += 1
         if say:

@@ -21,7 +21,7 @@ from molvae.errors import ConfigError, ModelFileError, UnknownNameError
 from molvae.files import carry_files, new_directory
 from molvae.generate.chemistry import Readable
 from molvae.generate.labelled import Labelled
-from molvae.generate.latents import encode_sequences, read_smiles, summarise_sequences
+from molvae.generate.latents import read_smiles, summarise_sequences
 from molvae.nn.checkpoint import LoadedModel, codes_digest, load_tensors, save_model, save_tensors
 from molvae.nn.gaussian_process import GaussianProcess
 from molvae.nn.heads import JoinedHeads
@@ -179,19 +179,19 @@ class Predictor:
         rows = [row for row, one in enumerate(read) if isinstance(one, Readable)]
         ids = [one.token_ids for one in read if isinstance(one, Readable)]
         latents = np.full((len(read), self.loaded.model.latent), np.nan, dtype=np.float32)
-        latents[rows] = encode_sequences(self.loaded, ids, None, None)
+        means, summary = summarise_sequences(self.loaded.model, ids)
+        latents[rows] = means.cpu().numpy()
         found = self(latents)
-        return found if self.loaded.model.reader is None else found | self._by_reader(found, rows, ids)
+        return found if self.loaded.model.reader is None else found | self._by_reader(found, rows, summary)
 
     @torch.no_grad()
     def _by_reader(
-        self, found: Mapping[str, Prediction], rows: Sequence[int], ids: Sequence[Sequence[int]]
+        self, found: Mapping[str, Prediction], rows: Sequence[int], summary: torch.Tensor
     ) -> dict[str, Prediction]:
-        """Return the predictions of the reader; ``rows`` (M,) of N could be read, as ``ids``."""
+        """Return the predictions of the reader; ``rows`` (M,) of N could be read, ``summary`` (M, S) is of them."""
         model = self.loaded.model
         assert model.reader is not None
-        said = model.reader(summarise_sequences(model, ids))
-        mean, log_std = (part.double().cpu().numpy() for part in said)
+        mean, log_std = (part.double().cpu().numpy() for part in model.reader(summary))
         better = {}
         for name in self.names:
             column = model.predict_names.index(name)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from molvae.generate.chemistry import Item, Readable, Write
-from molvae.generate.latents import encode_sequences, read_smiles
+from molvae.generate.latents import read_smiles, summarise_sequences
 from molvae.generate.sampling import SamplingOptions, decode_tokens
 from molvae.generate.writing import as_items
 from molvae.nn.checkpoint import LoadedModel
@@ -31,13 +31,13 @@ class ReadBack:
         latents: (N, D) where it reads them.
         readable: (N,) bool, whether it could.
         smiles: N as read, "" for what could not be.
-        token_ids: N as read, none for what could not be.
+        summary: (N, S) what the encoder knows of each, see `Encoder.summarise`; 0 for what could not be read.
     """
 
     latents: torch.Tensor
     readable: torch.Tensor
     smiles: list[str]
-    token_ids: list[Sequence[int]]
+    summary: torch.Tensor
 
 
 def read_back(loaded: LoadedModel, items: Sequence[Item], z: torch.Tensor, workers: int | None) -> ReadBack:
@@ -56,13 +56,9 @@ def read_back(loaded: LoadedModel, items: Sequence[Item], z: torch.Tensor, worke
     read = read_smiles(loaded, texts, workers=workers)
     good = [one for one in read if isinstance(one, Readable)]
     readable = torch.tensor([isinstance(one, Readable) for one in read], dtype=torch.bool, device=z.device)
-    latents = z.clone()
-    found = encode_sequences(loaded, [one.token_ids for one in good], None, None)
-    latents[readable] = torch.from_numpy(found).to(z)
-    return ReadBack(
-        latents, readable, [one.smiles if isinstance(one, Readable) else "" for one in read],
-        [one.token_ids if isinstance(one, Readable) else () for one in read],
-    )  # fmt: skip
+    latents, summary = z.clone(), z.new_zeros((len(z), loaded.model.encoder.summary_size))
+    latents[readable], summary[readable] = summarise_sequences(loaded.model, [one.token_ids for one in good])
+    return ReadBack(latents, readable, [one.smiles if isinstance(one, Readable) else "" for one in read], summary)
 
 
 def settle(

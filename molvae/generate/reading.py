@@ -13,7 +13,6 @@ from typing import Literal
 import torch
 
 from molvae.chem.properties import PROPERTIES, compute
-from molvae.generate.latents import summarise_sequences
 from molvae.generate.read_back import ReadBack
 from molvae.nn.model import SequenceVAE
 
@@ -64,7 +63,7 @@ def read_drafts(
     mean, log_std = said.clone(), log_std.clone()
     if model.reader is not None:
         trained = slice(model.reader.properties)
-        mean[:, trained], log_std[:, trained] = model.reader(summarise_sequences(model, read.token_ids))
+        mean[:, trained], log_std[:, trained] = model.reader(read.summary)
     variance = (2 * log_std).exp()
     if by == "rdkit":
         known = _computed(model, read.smiles, wanted, workers)

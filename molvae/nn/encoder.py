@@ -62,7 +62,10 @@ class Encoder(nn.Module):
             tokens: (B, T) int64 with BOS and EOS, right-padded.
             lengths: (B,) int64, at least 1.
         """
-        summary = self.summarise(tokens, lengths)
+        return self.posterior(self.summarise(tokens, lengths))
+
+    def posterior(self, summary: torch.Tensor) -> DiagonalNormal:
+        """Return q(z|x) over (B, D) for what `summarise` gave, (B, S)."""
         # A posterior wider than the prior or narrower than the floor costs precision and says nothing.
         log_std = self.to_log_std(summary).float().clamp(self.log_std_min, 1.0)
         return DiagonalNormal(self.to_mean(summary).float(), log_std)

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from molvae.data.batch import load_batch
 from molvae.data.dataset import Dataset
 from molvae.nn.heads import PropertyReader
 from molvae.nn.model import SequenceVAE
 from molvae.train.fit_head import FEWEST, LEAST, MOST, NORMAL_90
+from molvae.train.prior_codes import batches_by_length
 
 HIDDEN = 256
 STEPS = 8000
@@ -26,7 +26,6 @@ PASSES = 20
 """Times that each molecule is seen at most: after more a reader knows its lesson by heart and is far too sure."""
 BATCH = 512
 LR = 2e-3
-ENCODED_AT_ONCE = 500
 ABSOLUTE = 0.5
 """Weight of the absolute error beside the nats: what a reading is worth is judged by that."""
 
@@ -51,11 +50,8 @@ class Lesson:
 @torch.no_grad()
 def dataset_lesson(model: SequenceVAE, dataset: Dataset, rows: NDArray[np.int64]) -> Lesson:
     """Return what the encoder of ``model`` knows of ``rows`` (N,) of a dataset that has its properties."""
-    order = np.argsort(dataset.lengths[rows], kind="stable")
     summary = torch.zeros(len(rows), model.encoder.summary_size, dtype=torch.float16)
-    for start in range(0, len(rows), ENCODED_AT_ONCE):
-        picked = order[start : start + ENCODED_AT_ONCE]
-        batch = load_batch(dataset, rows[picked]).to(model.device)
+    for picked, batch in batches_by_length(model, dataset, rows):
         summary[picked] = model.encoder.summarise(batch.tokens, batch.lengths).half().cpu()
     values = torch.from_numpy(np.array(dataset.properties[rows], dtype=np.float32)).to(model.device)
     return Lesson(summary, model.targets(values).cpu())

@@ -6,14 +6,14 @@ In: a model and rows of a dataset. Out: `Codes` on the model's device; what a pr
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from molvae.data.batch import load_batch
+from molvae.data.batch import Batch, load_batch
 from molvae.data.dataset import Dataset
 from molvae.data.remap import with_properties, with_vocabulary
 from molvae.errors import InputError
@@ -73,16 +73,23 @@ class CodeSource:
         return z, self.model.condition(shown)
 
 
+def batches_by_length(
+    model: SequenceVAE, dataset: Dataset, rows: NDArray[np.int64], batch_size: int = 1000
+) -> Iterator[tuple[NDArray[np.int64], Batch]]:
+    """Yield ``rows`` (N,) of a dataset in batches of similar length on the model's device, each with its places."""
+    order = np.argsort(dataset.lengths[rows], kind="stable")
+    for start in range(0, len(rows), batch_size):
+        picked = order[start : start + batch_size]
+        yield picked, load_batch(dataset, rows[picked]).to(model.device)
+
+
 @torch.no_grad()
 def encode_codes(
     model: SequenceVAE, dataset: Dataset, rows: NDArray[np.int64], batch_size: int = 1000
 ) -> DiagonalNormal:
     """Return q(z|x) of ``rows`` (N,), mean and log_std (N, D) on the CPU, in the order of ``rows``."""
-    order = np.argsort(dataset.lengths[rows], kind="stable")
     mean, log_std = torch.zeros(len(rows), model.latent), torch.zeros(len(rows), model.latent)
-    for start in range(0, len(rows), batch_size):
-        picked = order[start : start + batch_size]
-        batch = load_batch(dataset, rows[picked]).to(model.device)
+    for picked, batch in batches_by_length(model, dataset, rows, batch_size):
         posterior = model.encode(batch.tokens, batch.lengths)
         mean[picked], log_std[picked] = posterior.mean.cpu(), posterior.log_std.cpu()
     return DiagonalNormal(mean, log_std)
