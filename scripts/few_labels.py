@@ -19,13 +19,12 @@ goes on; with other settings than before, give another output.
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple, dataclass, fields
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +37,7 @@ from numpy.typing import NDArray
 from rdkit import Chem
 from rdkit.Chem import Descriptors
 from sklearn.ensemble import RandomForestRegressor
+from stored_rows import add_missing
 
 from molvae.benchmark.head_check import FEATURES
 from molvae.chem.fingerprints import morgan
@@ -59,6 +59,7 @@ Values = NDArray[np.float64]
 Rows = NDArray[np.int64]
 Prediction = tuple[Values, Values]
 """Means and standard deviations."""
+KEYS = ("property", "labels", "draw", "method")
 METHODS = ("latents", "forest", "alone: head", "alone: process", "semi: head", "semi: process")
 COLORS = ("#0072B2", "#5b6673", "#E69F00", "#D55E00", "#56B4E9", "#009E73")
 NETWORK = {"embedding": 32, "encoder_hidden": 96, "decoder_hidden": 192, "decoder_layers": 1, "latent": 64,
@@ -342,20 +343,8 @@ def measure_missing(
     path: Path, wanted: Sequence[tuple[str, int, int, str]], measure: Callable[..., Row]
 ) -> pd.DataFrame:
     """Add to a CSV the rows of ``wanted`` that it lacks, one by one, and return those wanted."""
-    done, begun = set(), path.exists() and path.stat().st_size > 0
-    if begun:
-        done = {(row.property, row.labels, row.draw, row.method) for row in pd.read_csv(path).itertuples()}
-    with path.open("a", newline="") as file:
-        writer = csv.writer(file)
-        if not begun:
-            writer.writerow([field.name for field in fields(Row)])
-            file.flush()
-        for key in wanted:
-            if key not in done:
-                writer.writerow(astuple(measure(*key)))
-                file.flush()
-    table = pd.read_csv(path)
-    keys = list(zip(table["property"], table["labels"], table["draw"], table["method"], strict=True))
+    table = add_missing(path, Row, KEYS, ((key, partial(measure, *key)) for key in wanted))
+    keys = list(table[list(KEYS)].itertuples(index=False, name=None))
     order = {key: place for place, key in enumerate(wanted)}
     places = [order.get(key, -1) for key in keys]
     return table.assign(place=places).query("place >= 0").sort_values("place").drop(columns="place")

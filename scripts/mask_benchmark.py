@@ -16,19 +16,21 @@ Each case is a row of the output; rows that are there are kept, so that the same
 from __future__ import annotations
 
 import argparse
-import csv
 import random
 import re
 import sys
 import time
 from collections import Counter
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from rdkit import Chem
+from stored_rows import add_missing
 
 from molvae.errors import InputError, MolvaeError
 from molvae.generate.complete import SAMPLES, TRIES, complete_one
@@ -242,21 +244,14 @@ def main() -> None:
     everything = read_smiles(given.reference)
     drawn = np.random.default_rng(given.seed).permutation(len(everything))[: 2 * REFERENCE]
     others = [everything[place] for place in drawn]
-    done, begun = set(), given.output.exists() and given.output.stat().st_size > 0
-    if begun:
-        done = {(row.kind, row.seed, row.number) for row in pd.read_csv(given.output).itertuples()}
-    with given.output.open("a", newline="") as file:
-        writer = csv.writer(file)
-        if not begun:
-            writer.writerow([field.name for field in fields(Row)])
-            file.flush()
+
+    def missing() -> Iterator[tuple[tuple[str, int, int], Callable[[], Row]]]:
         for kind in kinds:
             usual = usual_pieces(others, kind, given.seed)
             for number, case in enumerate(cases(smiles, kind, given.n, given.seed)):
-                if (kind, given.seed, number) not in done:
-                    writer.writerow(astuple(measure(loaded, case, usual, kind, number, given.seed)))
-                    file.flush()
-    table = pd.read_csv(given.output)
+                yield (kind, given.seed, number), partial(measure, loaded, case, usual, kind, number, given.seed)
+
+    table = add_missing(given.output, Row, ("kind", "seed", "number"), missing())
     wanted = table[table["kind"].isin(kinds) & (table["seed"] == given.seed) & (table["number"] < given.n)]
     sys.stdout.write(summary(wanted))
 

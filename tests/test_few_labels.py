@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import importlib
 import sys
@@ -120,7 +121,7 @@ def test_a_file_that_was_left_empty_or_with_names_alone_is_gone_on_with(tmp_path
         return few.Row(name, labels, draw, method, 10, 0.5, 1.0, 0.9, 2.0, 1.0)
 
     wanted = [("BertzCT", 300, 0, "latents"), ("BertzCT", 300, 0, "forest")]
-    names = ",".join(field.name for field in few.fields(few.Row))
+    names = ",".join(field.name for field in dataclasses.fields(few.Row))
     for number, left in enumerate(("", f"{names}\n")):
         path = tmp_path / f"{number}.csv"
         path.write_text(left)
