@@ -11,16 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from molvae.benchmark.conditioning import (
-    GRIDS,
-    Settings,
-    calibration,
-    grid_of,
-    measure_conditioning,
-    requests_of,
-    summarize,
-)
+from molvae.benchmark import conditioning
+from molvae.benchmark.conditioning import Settings, calibration, measure_conditioning, summarize
+from molvae.benchmark.conditioning_grid import GRIDS, grid_of, requests_of
+from molvae.benchmark.kept import Kept
 from molvae.cli.conditioning import describe_conditioning
+from molvae.cli.main import main
+from molvae.errors import ConfigError, OutputError
 from molvae.generate.conditional import Asking
 from molvae.nn.checkpoint import load_model
 from molvae.report.calibration import calibration_png, calibration_svg
@@ -117,6 +114,50 @@ def test_the_verbs_answer_requests_and_refuse_bad_ones(run_molvae: Run, tmp_path
     idle = run_molvae("sample", "-n", "3", "--best-of", "4")
     assert idle.returncode == 2
     assert "--where" in idle.stderr
+
+
+def test_a_measurement_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conditioning, "grid_of", lambda loaded: {"sa": (2.0, 3.0)})
+    loaded, settings = load_model("druglike", "cpu"), Settings(4, 2, Asking(rounds=0))
+    test = np.array([[1.0, 0.7, 2.5, 50.0, 300.0], [3.0, 0.8, 3.0, 70.0, 320.0]])
+    whole = measure_conditioning(loaded, settings, test, workers=1)
+    told: list[tuple[str, int, int]] = []
+
+    def stop(what: str, done: int, of: int) -> None:
+        told.append((what, done, of))
+        if what == "sa=3":
+            raise KeyboardInterrupt
+
+    file = tmp_path / "c.json"
+    with pytest.raises(KeyboardInterrupt):
+        measure_conditioning(loaded, settings, test, workers=1, say=stop, kept=Kept(file, {"n": 4}, resume=False))
+    done = json.loads((tmp_path / "c.json.unfinished").read_text())["parts"]
+    assert "unconditional" in done
+    assert "sa=3" not in done
+    with pytest.raises(OutputError, match="unfinished"):
+        Kept(file, {"n": 4}, resume=False)
+    with pytest.raises(ConfigError, match="another n"):
+        Kept(file, {"n": 5}, resume=True)
+    kept, again = Kept(file, {"n": 4}, resume=True), list[str]()
+    went_on = measure_conditioning(
+        loaded, settings, test, workers=1, say=lambda what, done, of: again.append(what), kept=kept
+    )
+    assert went_on == whole
+    assert kept.path is not None
+    kept.finish()
+    assert not kept.path.exists()
+    shares = [done / of for _, done, of in told]
+    assert shares == sorted(shares)
+    assert again[-1] == "sa of test molecules"
+
+
+def test_what_cannot_be_resumed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="-o"):
+        Kept(None, {}, resume=True)
+    (tmp_path / "c.json.unfinished").write_text("[]")
+    with pytest.raises(ConfigError, match="no unfinished measurement"):
+        Kept(tmp_path / "c.json", {}, resume=True)
+    assert main(["evaluate", str(tmp_path), "--resume"]) == 2
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from molvae.benchmark.conditioning_grid import TOGETHER, grid_of, requests_of
+from molvae.benchmark.kept import Kept
 from molvae.chem.fingerprints import morgan, tanimoto
 from molvae.chem.properties import PROPERTIES
-from molvae.data.dataset import PropertyInfo
 from molvae.errors import InputError
-from molvae.generate.conditional import PLAINLY, Asking, make_plan, sample_where
+from molvae.generate.conditional import PLAINLY, Asking, Plan, make_plan, sample_where
 from molvae.generate.molecules import sample
 from molvae.generate.request_report import Reader
 from molvae.generate.requests import Request
@@ -28,22 +30,12 @@ from molvae.generate.wanted import Wanted
 from molvae.nn.checkpoint import LoadedModel
 from molvae.train.fit_head import NORMAL_90
 
-GRIDS: dict[str, dict[str, tuple[float, float, float]]] = {
-    "moses": {
-        "logp": (1, 2, 3), "tpsa": (40, 60, 80), "sa": (2, 2.75, 3.5), "qed": (0.6, 0.725, 0.85)
-    },
-    "druglike": {
-        "logp": (0, 2, 4), "tpsa": (40, 80, 120), "sa": (2, 3, 4), "qed": (0.6, 0.725, 0.85)
-    },
-}  # fmt: skip
-"""Values asked for, by the model; MolGPT's for ``moses``."""
-
-TOGETHER = ("logp", "qed", "tpsa")
 LOOKED_AT = 500
-"""Molecules of a request whose diversity and predictive intervals are computed, at most."""
+"""Molecules of a request whose diversity is computed, at most: all pairs of them."""
 BINS = 10
+PLAIN, OF_TEST = "unconditional", " of test molecules"
 
-Say = Callable[[str], None]
+Say = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -65,47 +57,26 @@ class Settings:
     seed: int = 0
 
 
-def grid_of(loaded: LoadedModel) -> dict[str, tuple[float, float, float]]:
-    """Return the values to ask for: the published ones of a shipped model, else mean and one deviation to each side.
+@dataclass(frozen=True)
+class _Job:
+    """One part of the measurement.
 
-    Only properties that RDKit computes are measured: of others no molecule's value is known.
+    Attributes:
+        name: of the part, for people and files.
+        rows: molecules it makes.
+        weight: times the decoder writes each of them at most.
+        compute: takes the parts before it and what is told of every row.
     """
-    origins = (loaded.directory.name, loaded.facts.get("prior_of"))
-    known = {info.name: info for info in loaded.model.property_info if info.name in PROPERTIES}
-    for origin in origins:
-        if origin in GRIDS:
-            return {name: values for name, values in GRIDS[str(origin)].items() if name in known}
-    return {name: _about(info) for name, info in known.items()}
 
-
-def _about(info: PropertyInfo) -> tuple[float, float, float]:
-    low, middle, high = (
-        float(f"{min(max(info.mean + side * info.std, info.minimum), info.maximum):.3g}") for side in (-1, 0, 1)
-    )
-    return low, middle, high
-
-
-def requests_of(grid: Mapping[str, Sequence[float]]) -> list[tuple[Request, ...]]:
-    """Return each value by itself, then logp, qed and tpsa together: nine requests in which each value stands thrice.
-
-    >>> [[one.text for one in asked] for asked in requests_of({"sa": (2, 3)})]
-    [['sa=2'], ['sa=3']]
-    """
-    single: list[tuple[Request, ...]] = [
-        (Request(name, value, value),) for name, values in grid.items() for value in values
-    ]
-    if not all(name in grid for name in TOGETHER):
-        return single
-    first, second, third = (grid[name] for name in TOGETHER)
-    chosen = [(first[i], second[(i + j) % 3], third[j]) for i in range(3) for j in range(3)]
-    return single + [
-        tuple(Request(name, value, value) for name, value in zip(TOGETHER, one, strict=True)) for one in chosen
-    ]
+    name: str
+    rows: int
+    weight: int
+    compute: Callable[[Mapping[str, Any], Callable[[int], None]], Any]
 
 
 def measure_conditioning(
     loaded: LoadedModel, settings: Settings, test: NDArray[np.floating] | None = None,
-    known: Collection[str] | None = None, workers: int | None = None, say: Say | None = None,
+    known: Collection[str] | None = None, workers: int | None = None, say: Say | None = None, kept: Kept | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the sections ``settings``, ``unconditional``, ``requests``, ``test`` and ``summary``.
 
@@ -119,7 +90,8 @@ def measure_conditioning(
         test: (N, P) values of test molecules in the order of the model's properties; None leaves that section out.
         known: canonical SMILES of the training set.
         workers: processes for chemistry; None means every core.
-        say: told what is measured next.
+        say: told what is measured, and how much is done of how much.
+        kept: takes the parts as they come, and may hold some from before; None keeps nothing.
 
     Raises:
         InputError: when the model knows no property that RDKit computes.
@@ -128,29 +100,123 @@ def measure_conditioning(
     grid = grid_of(loaded)
     if not grid:
         raise InputError("The model knows no property that can be computed.", "Train it on a dataset with logp, say.")
-    names = tuple(info.name for info in loaded.model.property_info if info.name in PROPERTIES)
-    wanted = Wanted(properties=names, alerts=False)
+    bench = _Bench(loaded, settings, known, workers)
     plans = [make_plan(loaded, requests, settings.asking) for requests in requests_of(grid)]
-    route = plans[0].route
-    if say:
-        say("unconditional sampler")
-    plain = sample(loaded, settings.n, settings.options, wanted, seed=settings.seed, workers=workers)
-    asked = []
-    for number, requests in enumerate(requests_of(grid)):
-        if say:
-            say(", ".join(request.text for request in requests))
-        table = sample_where(
-            loaded, settings.n, requests, settings.asking, settings.options, wanted, seed=settings.seed + number,
-            workers=workers,
-        )  # fmt: skip
-        asked.append(_of_request(loaded, requests, table, plain, known))
+    asked = [bench.of_request(number, plan) for number, plan in enumerate(plans)]
+    tests = [] if test is None else bench.of_test(grid, test)
+    parts = _run([bench.unconditional(), *asked, *tests], kept or Kept(None, {}, False), say)
     found: dict[str, Any] = {
-        "settings": {**asdict(settings), "k": plans[0].k, "rounds": [plan.rounds for plan in plans], "route": route},
-        "unconditional": _quality(plain, known),
-        "requests": asked,
-        "test": None if test is None else _of_test(loaded, settings, grid, test, plain, workers, say),
-    }
+        "settings": {**asdict(settings), "k": plans[0].k, "rounds": [plan.rounds for plan in plans],
+                     "route": plans[0].route},
+        "unconditional": parts[PLAIN]["quality"],
+        "requests": [parts[job.name] for job in asked],
+        "test": None if test is None else {job.name.removesuffix(OF_TEST): parts[job.name] for job in tests},
+    }  # fmt: skip
     return found | {"summary": summarize(found)}
+
+
+def _run(jobs: Sequence[_Job], kept: Kept, say: Say | None) -> dict[str, Any]:
+    """Do the jobs one after the other; return what each gave, by its name."""
+    total = sum(job.rows * job.weight for job in jobs)
+    done, parts = 0, dict[str, Any]()
+    for job in jobs:
+
+        def tell(rows: int, job: _Job = job, before: int = done) -> None:
+            if say:
+                say(job.name, before + rows * job.weight, total)
+
+        parts[job.name] = kept.part(job.name, partial(job.compute, parts, tell))
+        done += job.rows * job.weight
+        tell(job.rows)
+    return parts
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """What is measured, as jobs."""
+
+    loaded: LoadedModel
+    settings: Settings
+    known: Collection[str] | None
+    workers: int | None
+
+    def unconditional(self) -> _Job:
+        """Molecules drawn without any request: their quality and their values."""
+        settings = self.settings
+        names = [info.name for info in self.loaded.model.property_info if info.name in PROPERTIES]
+
+        def compute(parts: Mapping[str, Any], tell: Callable[[int], None]) -> dict[str, Any]:
+            wanted = Wanted(properties=tuple(names), alerts=False)
+            table = sample(
+                self.loaded, settings.n, settings.options, wanted, seed=settings.seed, workers=self.workers,
+                progress=tell,
+            )  # fmt: skip
+            values = {name: table[name].dropna().tolist() for name in names}
+            return {"quality": _quality(table, self.known), "values": values}
+
+        return _Job(PLAIN, settings.n, int(self.loaded.facts.get("rounds", 0)) + 1, compute)
+
+    def of_request(self, number: int, plan: Plan) -> _Job:
+        """Molecules that are asked for with one request of the grid."""
+        settings = self.settings
+
+        def compute(parts: Mapping[str, Any], tell: Callable[[int], None]) -> dict[str, Any]:
+            table = sample_where(
+                self.loaded, settings.n, plan.requests, settings.asking, settings.options,
+                Wanted(properties=(), alerts=False), seed=settings.seed + number, workers=self.workers, progress=tell,
+            )  # fmt: skip
+            return self._answered(plan.requests, table, parts[PLAIN]["values"])
+
+        where = ", ".join(request.text for request in plan.requests)
+        return _Job(where, settings.n, (plan.rounds + 1) * settings.asking.best_of, compute)
+
+    def _answered(
+        self, requests: Sequence[Request], table: pd.DataFrame, plain: Mapping[str, list[float]]
+    ) -> dict[str, Any]:
+        reader, smiles = Reader(self.loaded, requests, ()), table["smiles"].tolist()
+        properties = {}
+        for request in requests:
+            errors = table[f"{request.name}_error"].dropna()
+            mean, std = reader.predict(smiles, request.name)
+            inside = np.abs(table[request.name].to_numpy() - mean) <= NORMAL_90 * std
+            properties[request.name] = {
+                "requested": request.low, "mad": _mean(errors.abs()), "bias": _mean(errors),
+                "unconditional": _mean((pd.Series(plain[request.name]) - request.low).abs()),
+                "coverage": _mean(pd.Series(inside[np.isfinite(mean)].astype(float))),
+            }  # fmt: skip
+        return {
+            "where": ", ".join(request.text for request in requests), "written": table.attrs["written"],
+            "properties": properties, **_quality(table, self.known),
+        }  # fmt: skip
+
+    def of_test(self, grid: Mapping[str, Sequence[float]], test: NDArray[np.floating]) -> list[_Job]:
+        """Molecules that are asked for with the values of test molecules, of one property and of three together."""
+        choices: list[tuple[str, ...]] = [(name,) for name in grid]
+        choices += [TOGETHER] if all(name in grid for name in TOGETHER) else []
+        jobs = [self._of_values(number, chosen, test) for number, chosen in enumerate(choices)]
+        return [job for job in jobs if job is not None]
+
+    def _of_values(self, number: int, chosen: Sequence[str], test: NDArray[np.floating]) -> _Job | None:
+        settings, names = self.settings, [info.name for info in self.loaded.model.property_info]
+        columns = [names.index(name) for name in chosen]
+        rows = test[np.isfinite(test[:, columns]).all(1)][: settings.n_test]
+        if not len(rows):
+            return None
+        aims = torch.full(rows.shape, math.nan)
+        aims[:, columns] = torch.from_numpy(rows[:, columns].astype(np.float32))
+        values = [float(rows[0, column]) for column in columns]
+        requests = [Request(name, value, value) for name, value in zip(chosen, values, strict=True)]
+
+        def compute(parts: Mapping[str, Any], tell: Callable[[int], None]) -> dict[str, Any]:
+            table = sample_where(
+                self.loaded, len(rows), requests, settings.asking, settings.options,
+                Wanted(properties=(), alerts=False), seed=settings.seed + 1000 + number, workers=self.workers,
+                progress=tell, aims=aims,
+            )  # fmt: skip
+            return {name: _against(table, name, parts[PLAIN]["values"][name]) for name in chosen}
+
+        weight = (make_plan(self.loaded, requests, settings.asking).rounds + 1) * settings.asking.best_of
+        return _Job("+".join(chosen) + OF_TEST, len(rows), weight, compute)
 
 
 def _quality(table: pd.DataFrame, known: Collection[str] | None) -> dict[str, float | None]:
@@ -169,66 +235,16 @@ def _quality(table: pd.DataFrame, known: Collection[str] | None) -> dict[str, fl
     }
 
 
-def _of_request(
-    loaded: LoadedModel, requests: Sequence[Request], table: pd.DataFrame, plain: pd.DataFrame,
-    known: Collection[str] | None,
-) -> dict[str, Any]:  # fmt: skip
-    reader = Reader(loaded, requests, ())
-    smiles = table["smiles"].tolist()[:LOOKED_AT]
-    properties = {}
-    for request in requests:
-        errors = table[f"{request.name}_error"].dropna()
-        mean, std = reader.predict(smiles, request.name)
-        true = table[request.name].to_numpy()[: len(mean)]
-        inside = np.abs(true - mean) <= NORMAL_90 * std
-        properties[request.name] = {
-            "requested": request.low, "mad": _mean(errors.abs()), "bias": _mean(errors),
-            "unconditional": _mean((plain[request.name] - request.low).abs()),
-            "coverage": _mean(pd.Series(inside[np.isfinite(mean)].astype(float))),
-        }  # fmt: skip
-    where = ", ".join(request.text for request in requests)
-    return {"where": where, "written": table.attrs["written"], "properties": properties, **_quality(table, known)}
-
-
 def _mean(values: pd.Series[float]) -> float | None:
     """Return the mean as JSON can hold it."""
     return float(values.mean()) if len(values) and math.isfinite(values.mean()) else None
 
 
-def _of_test(
-    loaded: LoadedModel, settings: Settings, grid: Mapping[str, Sequence[float]], test: NDArray[np.floating],
-    plain: pd.DataFrame, workers: int | None, say: Say | None,
-) -> dict[str, Any]:  # fmt: skip
-    """Ask for the values of test molecules, one property at a time and three together."""
-    names = [info.name for info in loaded.model.property_info]
-    choices: list[tuple[str, ...]] = [(name,) for name in grid]
-    choices += [TOGETHER] if all(name in grid for name in TOGETHER) else []
-    section: dict[str, Any] = {}
-    for number, chosen in enumerate(choices):
-        if say:
-            say(f"{', '.join(chosen)} of test molecules")
-        columns = [names.index(name) for name in chosen]
-        rows = test[np.isfinite(test[:, columns]).all(1)][: settings.n_test]
-        if not len(rows):
-            continue
-        aims = torch.full(rows.shape, math.nan)
-        aims[:, columns] = torch.from_numpy(rows[:, columns].astype(np.float32))
-        firsts = {name: float(rows[0, column]) for name, column in zip(chosen, columns, strict=True)}
-        requests = [Request(name, value, value) for name, value in firsts.items()]
-        table = sample_where(
-            loaded, len(rows), requests, settings.asking, settings.options, Wanted(properties=(), alerts=False),
-            seed=settings.seed + 1000 + number, workers=workers, aims=aims,
-        )  # fmt: skip
-        section["+".join(chosen)] = {name: _against(table, name, plain) for name in chosen}
-    return section
-
-
-def _against(table: pd.DataFrame, name: str, plain: pd.DataFrame) -> dict[str, Any]:
+def _against(table: pd.DataFrame, name: str, plain: Sequence[float]) -> dict[str, Any]:
     """Return MAD, correlation and calibration of one property whose request differs from row to row."""
     rows = table[[f"{name}_requested", name]].dropna()
     asked, got = rows[f"{name}_requested"].to_numpy(), rows[name].to_numpy()
-    chance = plain[name].dropna().to_numpy()
-    others = np.resize(chance, len(asked)) if len(chance) else np.full(len(asked), np.nan)
+    others = np.resize(plain, len(asked)) if len(plain) else np.full(len(asked), np.nan)
     varied = len(asked) > 1 and asked.std() > 0 and got.std() > 0
     return {
         "n": len(asked), "mad": _mean(pd.Series(np.abs(got - asked))),

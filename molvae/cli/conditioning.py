@@ -5,36 +5,72 @@ In: a model, and a dataset or a file of test molecules. Out: lines for people, J
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import typer
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from molvae.benchmark.kept import Kept
     from molvae.generate.conditional import Asking
     from molvae.nn.checkpoint import LoadedModel
 
 
-def run_conditioning(
-    loaded: LoadedModel, source: str, split: str | None, n: int, n_test: int, asking: Asking, seed: int,
-    workers: int | None,
-) -> dict[str, Any]:  # fmt: skip
-    """Measure ``loaded`` on its grid and on the values of ``n_test`` molecules of ``source``; 0 leaves those out."""
-    from molvae.benchmark.conditioning import Settings, measure_conditioning
-    from molvae.benchmark.held_out import held_out
-    from molvae.generate.known import load_known
+@dataclass(frozen=True)
+class Conditions:
+    """What is measured, on what and how.
 
-    test = None
-    if n_test:
-        test = _values(loaded, held_out(loaded, source, split, n_test, seed, workers), workers)
-    known = load_known(Path(source)) if Path(source).is_dir() else None
-    settings = Settings(n, n_test, asking, seed=seed)
-    return measure_conditioning(
-        loaded, settings, test, known, workers, say=lambda text: typer.echo(f"measuring {text}", err=True)
-    )
+    Attributes:
+        source: dataset or file of test molecules.
+        split: of the dataset.
+        n: molecules a request.
+        n_test: test molecules whose values are asked for; 0 leaves them out.
+        asking: how the model is asked.
+        seed: of all chance.
+    """
+
+    source: str
+    split: str | None
+    n: int
+    n_test: int
+    asking: Asking
+    seed: int
+
+    def keep(self, path: Path | None, resume: bool, loaded: LoadedModel) -> Kept:
+        """Return what holds the parts until all of them are there, beside the file at ``path``."""
+        from molvae.benchmark.kept import Kept
+        from molvae.files import MANIFEST, sha256_file
+
+        manifest = loaded.directory / MANIFEST
+        model = sha256_file(manifest) if manifest.is_file() else str(loaded.directory)
+        return Kept(path, {"model": model, **asdict(self)}, resume)
+
+    def measure(self, loaded: LoadedModel, workers: int | None, kept: Kept) -> dict[str, Any]:
+        """Measure ``loaded`` and show how far it is."""
+        from molvae.benchmark.conditioning import Settings, measure_conditioning
+        from molvae.benchmark.held_out import held_out
+        from molvae.cli.progress import Update, progress_bar
+        from molvae.generate.known import load_known
+
+        test = None
+        if self.n_test:
+            molecules = held_out(loaded, self.source, self.split, self.n_test, self.seed, workers)
+            test = _values(loaded, molecules, workers)
+        known = load_known(Path(self.source)) if Path(self.source).is_dir() else None
+        settings = Settings(self.n, self.n_test, self.asking, seed=self.seed)
+        bar: Update | None = None
+        with ExitStack() as stack:
+
+            def say(what: str, done: int, of: int) -> None:
+                nonlocal bar
+                if bar is None:  # what was measured before an interruption is no part of the rate
+                    bar = stack.enter_context(progress_bar("Measuring", of, done, share=True))
+                bar(done, at=what)
+
+            return measure_conditioning(loaded, settings, test, known, workers, say, kept)
 
 
 def _values(loaded: LoadedModel, molecules: Any, workers: int | None) -> NDArray[np.float64]:

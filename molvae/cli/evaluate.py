@@ -48,6 +48,11 @@ Reference = Annotated[
 PRIOR_NAMES = {"model": "the model's prior", "normal": "N(0, I)"}
 
 
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with a --conditioning that was stopped, with the same -o.")
+]
+
+
 def command(
     source: Source,
     model: Model = None,
@@ -71,6 +76,7 @@ def command(
     where_decoder: WhereDecoder = True,
     where_reader: WhereReader = "model",
     language_model: Reference = None,
+    resume: Resume = False,
 ) -> None:
     """Measure a model: ELBO and importance-weighted bound, rate and distortion, reconstruction, codes.
 
@@ -79,26 +85,26 @@ def command(
     --language-model prints how many nats -ELBO and bound lie above what a model needs whose codes say nothing.
 
     --conditioning asks for values of single properties and of three together, -n molecules each, and for the values of
-    test molecules, and prints the mean absolute error by RDKit beside that of molecules drawn without asking.
+    test molecules, and prints the mean absolute error by RDKit beside that of molecules drawn without asking. What is
+    measured so far is kept beside the file of -o until that is written; --resume goes on with it.
     """
     from molvae.benchmark.evaluation import Settings
-    from molvae.cli.conditioning import describe_conditioning, run_conditioning, write_picture
+    from molvae.cli.conditioning import Conditions, describe_conditioning, write_picture
     from molvae.cli.output import Destination
-    from molvae.errors import ConfigError
     from molvae.generate.conditional import Asking
     from molvae.nn.checkpoint import load_model
 
     destination = Destination(output, (".json",))
     drawing = Destination(picture, (".png", ".svg")).path
-    if drawing is not None and not conditioning:
-        raise ConfigError("--picture draws what --conditioning measures.", "Add --conditioning.")
-    if language_model is not None and conditioning:
-        raise ConfigError("--language-model belongs to the likelihood, which --conditioning leaves out.", "Drop one.")
+    _check(conditioning, drawing, language_model, resume)
     asking = Asking(cast(Any, where_prior), where_decoder, guidance, rounds, best_of, cast(Any, where_reader))
     loaded = load_model(model, device)
     if conditioning:
-        asked = run_conditioning(loaded, source, split, number, test_values, asking, seed, workers)
+        how = Conditions(source, split, number, test_values, asking, seed)
+        kept = how.keep(destination.path, resume, loaded)
+        asked = how.measure(loaded, workers, kept)
         _tell(destination, asked, describe_conditioning(asked), as_json)
+        kept.finish()
         if drawing is not None:
             write_picture(drawing, asked)
         return
@@ -107,6 +113,17 @@ def command(
     _tell(destination, found, describe(found), as_json)
     for warning in [] if as_json else found["warnings"]:
         typer.echo(f"warning: {warning}", err=True)
+
+
+def _check(conditioning: bool, drawing: Path | None, language_model: str | None, resume: bool) -> None:
+    """Refuse options that do not go together."""
+    from molvae.errors import ConfigError
+
+    if conditioning and language_model is not None:
+        raise ConfigError("--language-model belongs to the likelihood, which --conditioning leaves out.", "Drop one.")
+    for given, option, does in ((drawing, "--picture", "draws"), (resume, "--resume", "goes on with")):
+        if given and not conditioning:
+            raise ConfigError(f"{option} {does} what --conditioning measures.", f"Add --conditioning or drop {option}.")
 
 
 def _measure(
