@@ -337,19 +337,11 @@ class MolVAE:
         return complete(self.loaded, masked, k, tries=tries, seed=seed)
 
     def optimize(
-        self,
-        oracle: str | Callable[[list[str]], Sequence[float]] | Oracle,
-        starts: Sequence[str] = (),
-        *,
-        method: str = "hybrid",
-        budget: int = 500,
-        seed: int = 0,
-        minimize: bool = False,
-        min_similarity: float = 0.0,
-        directory: str | Path | None = None,
-        resume: bool = False,
+        self, oracle: str | Callable[[list[str]], Sequence[float]] | Oracle, starts: Sequence[str] = (), *,
+        method: str = "hybrid", budget: int = 500, seed: int = 0, minimize: bool = False, min_similarity: float = 0.0,
+        keep: str = "", directory: str | Path | None = None, resume: bool = False,
         progress: ProgressCallback | None = None,
-    ) -> Result:
+    ) -> Result:  # fmt: skip
         """Search the latent space for molecules that score well: see `molvae.optimize.run.optimize`.
 
         Args:
@@ -360,6 +352,7 @@ class MolVAE:
             seed: of all chance.
             minimize: look for low scores instead of high ones.
             min_similarity: Tanimoto similarity to its start that a molecule must have.
+            keep: SMARTS of a part that every molecule must contain; "" asks for nothing.
             directory: where to write the run; None writes nothing.
             resume: continue the run in ``directory``.
             progress: told after every batch.
@@ -371,7 +364,7 @@ class MolVAE:
         """
         return optimize(
             self.loaded, oracle, starts, method, budget, seed, None if directory is None else Path(directory), progress,
-            minimize=minimize, min_similarity=min_similarity, resume=resume,
+            minimize=minimize, min_similarity=min_similarity, resume=resume, keep=keep,
         )  # fmt: skip
 
     @staticmethod

@@ -27,7 +27,7 @@ from molvae.optimize.result import Found, pareto_front
 from molvae.optimize.run import search
 from molvae.optimize.search import Settings
 from molvae.optimize.transforms import Linear
-from molvae.report.molecules import search_section
+from molvae.report.search import search_section
 from molvae.report.tables import read_sources
 
 

@@ -118,6 +118,21 @@ def test_progress_never_goes_back_or_past_the_budget() -> None:
     assert calls == sorted(calls)
     assert calls[-1] == 33
     assert [one.best for one in seen] == sorted(one.best for one in seen)
+    assert seen[0].leaders == ()
+    made = [score for _, score in seen[-1].leaders]
+    assert len(made) == 5
+    assert made == sorted(made, reverse=True)
+    assert all(smiles not in STARTS for smiles, _ in seen[-1].leaders)
+
+
+def test_a_part_that_is_to_be_kept_is_in_every_molecule(tmp_path: Path) -> None:
+    starts = ("CCCCCO", "CCCCC")
+    result = go(directory=tmp_path / "run", keep="O", starts=starts, budget=12)
+    assert result.n_calls > 1
+    assert result.molecules["smiles"].str.contains("O").all()
+    assert result.starts.set_index("input")["problem"].to_dict() == {"CCCCCO": "", "CCCCC": "lacks O"}
+    with pytest.raises(ConfigError, match="keep = O"):
+        go(directory=tmp_path / "run", keep="C", starts=starts, budget=12, resume=True)
 
 
 @pytest.mark.parametrize("minimize", [False, True])
@@ -265,6 +280,8 @@ def test_a_failed_molecule_is_never_among_the_best(method: str) -> None:
         ({"seed": -1}, InputError),
         ({"starts": ("C(", "CCCCCl")}, InputError),
         ({"starts": ("CCCCC", "CCCCN"), "budget": 1}, InputError),
+        ({"keep": "c1ccccc1"}, InputError),
+        ({"keep": "c1cc"}, InputError),
     ],
 )
 def test_misuse_is_explained_and_leaves_nothing(
@@ -375,10 +392,40 @@ def test_the_verb_writes_a_run_and_goes_on_with_it(
     assert json.loads(Path("run/run.json").read_text())["counts"]["replayed"] == 12
 
 
+def test_analogues_of_one_lead_and_their_page(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    common = ("-m", model, "--device", "cpu", "--budget", 12, "--min-similarity", 0.1)
+    code, out, err = cli(capsys, "--analogues-of", "CC(N)=O", "--keep", "N", "-o", run, *common)
+    assert code == 0, err
+    assert "maximises qed" in err
+    assert str(run / "report.html") in out
+    molecules = pd.read_csv(run / "molecules.csv")
+    assert molecules["smiles"].str.contains("N").all()
+    page = (run / "report.html").read_text()
+    assert "Best molecules" in page
+    assert "CC(N)=O" in page
+    settings = json.loads((run / "run.json").read_text())["settings"]
+    assert (settings["keep"], settings["min_similarity"]) == ("N", 0.1)
+
+
+def test_an_analogue_is_half_like_its_lead_unless_told_otherwise(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("--analogues-of", "CC(N)=O", "--oracle", "logp", "-o", tmp_path / "run", "-m", model, "--budget", 4)
+    code, _, err = cli(capsys, *asked, "--device", "cpu")
+    assert code == 0, err
+    assert json.loads((tmp_path / "run/run.json").read_text())["settings"]["min_similarity"] == 0.5
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "word"),
     [
         (("--oracle", "qedd"), 2, "qed"),
+        (("--analogues-of", "C("), 2, "no molecule"),
+        (("--analogues-of", "foreign.smi"), 2, "--start foreign.smi"),
+        (("--analogues-of", "CCO", "--start", "foreign.smi"), 2, "both"),
+        (("--analogues-of", "CCO", "--keep", "N"), 2, "contains N"),
+        (("--keep", "c1cc"), 2, "parse"),
         (("--method", "cmaess"), 2, "cmaes"),
         (("--budget", "-1"), 2, "--budget"),
         (("--start", "empty.smi"), 2, "empty.smi"),

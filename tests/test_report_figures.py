@@ -79,6 +79,13 @@ def test_a_pair_highlights_the_common_part_or_the_difference() -> None:
     assert orange in after
 
 
+def test_a_ring_that_grew_is_another_ring_unless_told_otherwise() -> None:
+    orange = "#FCCCA8"
+    _, grown = pair_svg("c1ccccc1C1CCCC1", "c1ccccc1C1CCCCC1", shared=False)
+    _, loosely = pair_svg("c1ccccc1C1CCCC1", "c1ccccc1C1CCCCC1", shared=False, whole_rings=False)
+    assert grown.count(orange) > loosely.count(orange) > 0
+
+
 def test_a_pair_with_nothing_on_one_side_is_drawn() -> None:
     before, after = pair_svg("CCO", "")
     assert "cannot be drawn" not in before

@@ -221,7 +221,7 @@ def test_low_scores_can_be_the_good_ones(tmp_path: Path) -> None:
     page = Page(build_report([make_search(tmp_path / "run", minimize=True)], tmp_path / "r.html"))
     assert "lower is better" in page.text
     assert re.search(r"<dt>gain</dt><dd>-1.1</dd>", page.source)
-    assert re.search(r"<td>1</td><td>-1.2</td>", page.source)
+    assert re.search(r"<dt>score</dt><dd>-1.2</dd>", page.source)
 
 
 def test_hostile_text_is_shown_and_never_run(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from molvae.optimize.result import Front, Result
 
 SHOWN = 10
+NEAR = 0.5
+"""Tanimoto similarity that an analogue keeps to its lead, unless told otherwise."""
 
 
 def _list_oracles(asked: bool) -> None:
@@ -101,8 +103,31 @@ MethodSettings = Annotated[
 ]
 Budget = Annotated[int, typer.Option("--budget", help="Molecules scored at most, each one once.")]
 Minimize = Annotated[bool, typer.Option("--minimize", help="Look for low scores instead of high ones.")]
+AnaloguesOf = Annotated[
+    str | None,
+    typer.Option(
+        "--analogues-of",
+        metavar="SMILES",
+        help="The lead to improve, instead of a file of --start. Without --oracle and --goal: QED.",
+        show_default=False,
+    ),
+]
 MinSimilarity = Annotated[
-    float, typer.Option("--min-similarity", help="Tanimoto similarity to its start that a molecule keeps, 0 to 1.")
+    float | None,
+    typer.Option(
+        "--min-similarity",
+        help="Tanimoto similarity to its start that a molecule keeps, 0 to 1; 0.5 with --analogues-of, else 0.",
+        show_default=False,
+    ),
+]
+Keep = Annotated[
+    str,
+    typer.Option(
+        "--keep",
+        metavar="SMARTS",
+        help="A part that every molecule must contain, such as the scaffold of the lead.",
+        show_default=False,
+    ),
 ]
 Timeout = Annotated[
     float, typer.Option("--timeout", help="Seconds a batch may take in module:function or cmd:PROGRAM.")
@@ -121,7 +146,9 @@ def command(
     method_settings: MethodSettings = "",
     budget: Budget = 500,
     minimize: Minimize = False,
-    min_similarity: MinSimilarity = 0.0,
+    analogues_of: AnaloguesOf = None,
+    min_similarity: MinSimilarity = None,
+    keep: Keep = "",
     timeout: Timeout = 300.0,
     resume: Resume = False,
     model: Model = None,
@@ -135,40 +162,49 @@ def command(
     Every molecule is scored once; the budget counts them, failures and the start molecules included. Ctrl-C stops and
     writes what was found; --resume goes on without scoring anything twice. A module:function or cmd:PROGRAM runs in a
     process of its own: a molecule on which it fails, hangs or dies has no score.
+
+    One lead: molvae optimize --analogues-of 'SMILES' --keep 'SMARTS' -o RUN. The directory gets the tables and
+    report.html, with the best molecules drawn and what changed marked.
     """
     destination = _destination(output, best)
-    from molvae.cli.progress import progress_bar
+    from molvae.cli.search_view import search_view
     from molvae.nn.checkpoint import load_model
     from molvae.optimize.run import optimize
-    from molvae.optimize.search import Progress, Settings
+    from molvae.optimize.search import Settings
 
+    near, oracle = _of_lead(analogues_of, min_similarity, oracle, goal)
     # Whatever can be refused is refused before the model is loaded.
-    Settings(method, budget, seed, minimize, min_similarity, method_settings)
-    starts = _read_starts(start, smiles_column) if start is not None else []
+    Settings(method, budget, seed, minimize, near, method_settings, keep=keep)
+    starts = _starts(start, smiles_column, analogues_of)
     find = _finder(oracle, goal, timeout)
     scorer = find(None)
     try:
         loaded = load_model(model, device)
         scorer = scorer or find(loaded)
         assert scorer is not None
-        with progress_bar("Optimising", budget) as update:
-
-            def show(state: Progress) -> None:
-                update(state.n_calls, best=state.best, top10=state.top10)
-
+        with search_view(budget) as show:
             result = optimize(
                 loaded, scorer, starts, method, budget, seed, output, show,
-                minimize=minimize, min_similarity=min_similarity, resume=resume, options=method_settings,
+                minimize=minimize, min_similarity=near, resume=resume, options=method_settings, keep=keep,
             )  # fmt: skip
     finally:
         getattr(scorer, "close", nullcontext)()
-    if destination is not None and destination.path is not None:
-        destination.table(result.best)
-        result.files.append(destination.path)
+    _write(result, output, destination)
     _report(result, output)
     caution = getattr(scorer, "caution", lambda smiles: "")([str(one) for one in result.best["smiles"]])
     if caution:
         typer.echo(f"note: {caution}")
+
+
+def _of_lead(
+    lead: str | None, similarity: float | None, oracle: str | None, goal: Path | None
+) -> tuple[float, str | None]:
+    """Return the similarity to keep and the oracle, where nothing is said those of one lead, `NEAR` and QED."""
+    if lead is not None and oracle is None and goal is None:
+        oracle = "qed"
+        typer.echo("no --oracle and no --goal: maximises qed", err=True)
+    usual = 0.0 if lead is None else NEAR
+    return usual if similarity is None else similarity, oracle
 
 
 def _finder(oracle: str | None, goal: Path | None, timeout: float) -> Callable[[LoadedModel | None], Oracle | None]:
@@ -212,19 +248,41 @@ def _destination(output: Path, best: Path | None) -> Destination | None:
     return None if best is None else Destination(best)
 
 
-def _read_starts(source: str, column: str | None) -> list[str]:
-    """Return the SMILES of a file or of stdin.
+def _starts(source: str | None, column: str | None, lead: str | None) -> list[str]:
+    """Return the SMILES of a file or of stdin, or the lead; none of either, none.
 
     Raises:
-        InputError: when it holds none.
+        InputError: when the file holds none, the lead is no molecule, or both are given.
     """
+    from molvae.chem.rejected import Rejected
+    from molvae.chem.standardize import standardize
     from molvae.cli.molecules import read_smiles
     from molvae.errors import InputError
 
+    if lead is not None:
+        if source is not None:
+            raise InputError("--start and --analogues-of are both given.", "Leave one out.")
+        found = standardize(lead)
+        if isinstance(found, Rejected):
+            remedy = f"Give --start {lead}." if Path(lead).is_file() else "Give one SMILES, in quotes."
+            raise InputError(f"--analogues-of {lead} is no molecule ({found.reason}).", remedy)
+        return [lead]
+    if source is None:
+        return []
     smiles = [one for one in read_smiles(source, column) if one.strip()]
     if not smiles:
         raise InputError(f"{source} holds no molecules.", "Give a file with a SMILES a line, or leave --start out.")
     return smiles
+
+
+def _write(result: Result, output: Path, destination: Destination | None) -> None:
+    """Write the best molecules where they were asked for, and the page of the run."""
+    from molvae.cli.search_view import write_report
+
+    if destination is not None and destination.path is not None:
+        destination.table(result.best)
+        result.files.append(destination.path)
+    write_report(result, output)
 
 
 def _report(result: Result, output: Path) -> None:

@@ -24,7 +24,9 @@ class Update(Protocol):
 
 
 @contextmanager
-def progress_bar(label: str, total: int | None, start: int = 0, *, share: bool = False) -> Iterator[Update]:
+def progress_bar(
+    label: str, total: int | None, start: int = 0, *, share: bool = False, below: Any = None
+) -> Iterator[Update]:
     """Show progress until the block ends.
 
     Args:
@@ -32,6 +34,7 @@ def progress_bar(label: str, total: int | None, start: int = 0, *, share: bool =
         total: how many there are, None when nobody knows.
         start: how many were done before, by a run that this one resumes; they do not count in the rate.
         share: show percent instead of counts and their rate, for work whose size is not a number of things.
+        below: something that rich can draw, renewed with the bar; on a terminal only.
 
     Yields:
         ``update(done, **fields)``; ``done`` counts from the very start, it is not a step.
@@ -47,7 +50,7 @@ def progress_bar(label: str, total: int | None, start: int = 0, *, share: bool =
     if stream is None or stream.closed:
         yield _nothing
     elif stream.isatty():
-        with _terminal_bar(label, total, start, share) as update:
+        with _terminal_bar(label, total, start, share, below) as update:
             yield update
     else:
         yield _plain_lines(label, total, start, stream, share=share)
@@ -58,14 +61,17 @@ def _nothing(done: int, **fields: float | str) -> None:
 
 
 @contextmanager
-def _terminal_bar(label: str, total: int | None, start: int, share: bool) -> Iterator[Update]:
-    """Draw a bar that renews itself."""
-    from rich.console import Console
+def _terminal_bar(label: str, total: int | None, start: int, share: bool, below: Any = None) -> Iterator[Update]:
+    """Draw a bar that renews itself, and what is to stand below it."""
+    from rich.console import Console, Group
+    from rich.live import Live
     from rich.markup import escape
     from rich.progress import BarColumn, Progress, TextColumn
 
     columns: list[Any] = [TextColumn("{task.description}"), BarColumn(bar_width=30), TextColumn("{task.fields[state]}")]
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    console = Console(stderr=True)
+    progress = Progress(*columns, console=console)
+    with Live(progress if below is None else Group(progress, below), console=console, refresh_per_second=5):
         task = progress.add_task(escape(label), total=total, completed=start, state="")
         rate = _rate(start, time.monotonic)
 

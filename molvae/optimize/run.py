@@ -23,6 +23,7 @@ from molvae.files import directory_lock, sha256_file
 from molvae.nn.checkpoint import LoadedModel
 from molvae.optimize.budget import BudgetedOracle
 from molvae.optimize.goal import GoalOracle
+from molvae.optimize.goal_constraints import Constraints, Contains
 from molvae.optimize.interrupt import Stopper
 from molvae.optimize.journal import Journal
 from molvae.optimize.oracles import Oracle, find_oracle
@@ -51,7 +52,8 @@ def search(
     """
     if isinstance(oracle, GoalOracle):
         oracle.check_method(settings.method, several=getattr(find_method(settings.method), "several", False))
-    constraints = oracle.constraints if isinstance(oracle, GoalOracle) else None
+    asked = oracle.constraints.all if isinstance(oracle, GoalOracle) else ()
+    constraints = Constraints([*asked, *([Contains(settings.keep)] if settings.keep else [])])
     identity = {"oracle": oracle.identity, "model": model, "starts": list(starts), **asdict(settings)}
     facts: dict[str, Any] = {"molvae": __version__, "settings": identity, "state": "running"}
     began = time.monotonic()
@@ -114,6 +116,7 @@ def check_directory(directory: Path, identity: dict[str, Any], resume: bool) -> 
     # Runs of before methods had settings do not say that theirs had none.
     before.setdefault("options", "")
     before.setdefault("enough", None)
+    before.setdefault("keep", "")
     for name, value in identity.items():
         if before.get(name) != value and not (name == "budget" and value >= before.get(name, 0)):
             was = "other molecules" if name == "starts" else f"{name} = {before.get(name)}"
@@ -127,7 +130,7 @@ def optimize(
     loaded: LoadedModel, oracle: str | Callable[[list[str]], Sequence[float]] | Oracle, starts: Sequence[str] = (),
     method: str = "hybrid", budget: int = 500, seed: int = 0, directory: Path | None = None,
     progress: ProgressCallback | None = None, *, minimize: bool = False, min_similarity: float = 0.0,
-    timeout: float = 300.0, resume: bool = False, options: str = "",
+    timeout: float = 300.0, resume: bool = False, options: str = "", keep: str = "",
 ) -> Result:  # fmt: skip
     """Search a model's latent space for molecules that score well.
 
@@ -147,6 +150,7 @@ def optimize(
         timeout: seconds a batch may take, for ``module:function``.
         resume: continue the run in ``directory``; only the budget may have grown.
         options: the method's own settings, ``name=value`` separated by commas; see `molvae.optimize.options`.
+        keep: SMARTS of a part that every molecule must contain, such as a scaffold; "" asks for nothing.
 
     Returns:
         The tables. On Ctrl-C or SIGTERM they hold what was found until then, and ``stopped`` names the signal.
@@ -157,7 +161,7 @@ def optimize(
         OutputError: when ``directory`` holds something already, or nothing to resume, or cannot be written.
         OracleError: when the oracle mostly fails; what was found is written first.
     """
-    settings = Settings(method, budget, seed, minimize, min_similarity, options)
+    settings = Settings(method, budget, seed, minimize, min_similarity, options, keep=keep)
     manifest = loaded.directory / "manifest.json"
     model = sha256_file(manifest) if manifest.is_file() else ""
     with ExitStack() as stack:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from heapq import nlargest
 
 import numpy as np
 import pandas as pd
@@ -17,16 +18,19 @@ from molvae.chem.fingerprints import morgan, tanimoto
 from molvae.errors import InputError
 from molvae.optimize.budget import BudgetedOracle
 from molvae.optimize.goal import PARETO, GoalOracle
-from molvae.optimize.goal_constraints import Constraints
+from molvae.optimize.goal_constraints import Constraints, Contains
 from molvae.optimize.interrupt import Interrupted, Stopper
 from molvae.optimize.method import Method, Proposal, Screened, Several, Starts
 from molvae.optimize.registry import drawn_kept, find_method, make_method, parse_options
 from molvae.optimize.result import Found, Front, Result, best_table, molecules_table, pareto_front, top_mean
 from molvae.optimize.space import LatentSpace
 from molvae.optimize.starts import START_COLUMNS, Start, decode_proposal, drawn_starts, given_starts
+from molvae.optimize.tasks_terms import compile_smarts
 
 DRAWN = 32
 """Molecules drawn from the prior, and scored, when none are given."""
+
+LEADERS = 5
 
 PATIENCE = 200
 """Rounds of proposals in a row without one new molecule after which a search ends; a method may name its own."""
@@ -34,12 +38,21 @@ PATIENCE = 200
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a search is; scores are the oracle's own, NaN while there is none."""
+    """How far a search is; scores are the oracle's own, NaN while there is none.
+
+    Attributes:
+        n_calls: unique calls so far.
+        budget: how many there may be.
+        best: the best score.
+        top10: mean of the ten best.
+        leaders: the best molecules that descend from others, `LEADERS` at most, best first: SMILES and score.
+    """
 
     n_calls: int
     budget: int
     best: float
     top10: float
+    leaders: tuple[tuple[str, float], ...] = ()
 
 
 ProgressCallback = Callable[[Progress], None]
@@ -57,9 +70,10 @@ class Settings:
         min_similarity: Tanimoto similarity to its start that a molecule must have.
         options: the method's own settings, ``name=value`` separated by commas.
         enough: the search ends when the mean of its ten best is so high (with ``minimize``, so low); None never.
+        keep: SMARTS that every molecule must contain; "" asks for nothing.
 
     Raises:
-        InputError: when a value is out of range.
+        InputError: when a value is out of range, or ``keep`` does not parse.
         UnknownNameError: when there is no such method.
     """
 
@@ -70,10 +84,13 @@ class Settings:
     min_similarity: float = 0.0
     options: str = ""
     enough: float | None = None
+    keep: str = ""
 
     def __post_init__(self) -> None:
         find_method(self.method)
         parse_options(self.method, self.options)
+        if self.keep:
+            compile_smarts(self.keep)
         if self.budget < 1:
             raise InputError(f"A budget of {self.budget} calls is not positive.", "Give --budget 1 or more.")
         if not 0 <= self.min_similarity <= 1:
@@ -91,10 +108,11 @@ def find_starts(space: LatentSpace, given: Sequence[str], settings: Settings) ->
     """Return the user's molecules as starts, or draws from the prior when there are none; asks no oracle.
 
     Raises:
-        InputError: when there are no usable starts, or more than the budget pays for.
+        InputError: when there are no usable starts, or more than the budget pays for, or all lack what is to be kept.
     """
     if given:
         starts = given_starts(space, given)
+        _check_kept(starts, settings.keep)
     else:
         # Cut, not drawn fewer, so that a run resumed with a larger budget takes the same course.
         starts = drawn_starts(space, DRAWN, _generators(settings.seed)[0])[: settings.budget]
@@ -105,6 +123,25 @@ def find_starts(space: LatentSpace, given: Sequence[str], settings: Settings) ->
             "Raise --budget or give fewer molecules.",
         )
     return starts
+
+
+def _check_kept(starts: Sequence[Start], keep: str) -> None:
+    """Note which starts lack ``keep``; refuse them when none is left.
+
+    Raises:
+        InputError: when no start that can be used contains it.
+    """
+    if not keep:
+        return
+    usable = [start for start in starts if not start.problem]
+    lacking = Constraints([Contains(keep)])
+    for start in usable:
+        start.problem = lacking.broken(start.smiles)
+    if all(start.problem for start in usable):
+        raise InputError(
+            f"No start molecule contains {keep}.",
+            "Give a SMARTS of a part that the lead has; aromatic atoms are small.",
+        )
 
 
 class Search:
@@ -165,7 +202,11 @@ class Search:
             scores = [one.score for one in self.found]
             minimize = self.settings.minimize
             best, top = top_mean(scores, 1, minimize), top_mean(scores, 10, minimize)
-            self.progress(Progress(self.oracle.n_calls, self.oracle.budget, best, top))
+            self.progress(Progress(self.oracle.n_calls, self.oracle.budget, best, top, self._leaders()))
+
+    def _leaders(self) -> tuple[tuple[str, float], ...]:
+        made = [(one.smiles, one.score) for one in self.found if one.start and not math.isnan(one.score)]
+        return tuple(nlargest(LEADERS, made, key=lambda one: self.sign * one[1]))
 
     def step(self, method: Method) -> int:
         """Make one round of proposals and return how many calls it took."""

@@ -93,9 +93,20 @@ def single(smiles: str, facts: Sequence[tuple[str, str]] = (), warning: str = ""
     return Tile((molecule_svg(smiles, 212, 150),), (smiles,), tuple(facts), warning=warning)
 
 
-def pair(first: str, second: str, facts: Sequence[tuple[str, str]], mark: str, *, shared: bool) -> Tile:
+def pair(
+    first: str, second: str, facts: Sequence[tuple[str, str]], mark: str, *, shared: bool, whole_rings: bool = True
+) -> Tile:
     """Return a tile with two structures in one orientation, common or differing atoms highlighted (see `pair_svg`)."""
-    return Tile(pair_svg(first, second, 212, 150, shared=shared), (first, second), tuple(facts), mark)
+    drawings = pair_svg(first, second, 212, 150, shared=shared, whole_rings=whole_rings)
+    return Tile(drawings, (first, second), tuple(facts), mark)
+
+
+def analogue(parent: str, smiles: str, facts: Sequence[tuple[str, str]] = (), warning: str = "") -> Tile:
+    """Return a tile with one structure, what ``parent`` does not have highlighted; no highlight without a parent."""
+    if not parent or parent == smiles:
+        return single(smiles, facts, warning)
+    _, drawing = pair_svg(parent, smiles, 212, 150, shared=False)
+    return Tile((drawing,), (smiles,), tuple(facts), warning=warning)
 
 
 def count_lines(

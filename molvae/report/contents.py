@@ -14,8 +14,9 @@ import pandas as pd
 
 from molvae.errors import MolvaeError
 from molvae.report.blocks import Card, Section
-from molvae.report.molecules import properties_section, samples_section, search_section
+from molvae.report.molecules import properties_section, samples_section
 from molvae.report.reference import held_out_smiles
+from molvae.report.search import search_section
 from molvae.report.sections import dataset_section, reconstruction_section, settings_section, training_section
 from molvae.report.tables import ModelRun, Sources, Table
 

@@ -6,6 +6,8 @@ In: rows of metrics.jsonl, arrays of property values, scores. Out: `Chart`s whos
 from __future__ import annotations
 
 import io
+import math
+from bisect import insort
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -227,7 +229,10 @@ def property_histograms(
 
 
 def search_curve(scores: NDArray[np.float64], *, minimize: bool = False) -> Chart | None:
-    """Draw every score (N,) in the order of the oracle calls, and the best so far; None when no score is finite."""
+    """Draw every score (N,) in the order of the oracle calls, the best so far and the mean of the ten best so far.
+
+    None when no score is finite.
+    """
     title = "Best score so far"
     calls = np.arange(1, len(scores) + 1, dtype=np.float64)
     good = np.isfinite(scores)
@@ -242,9 +247,23 @@ def search_curve(scores: NDArray[np.float64], *, minimize: bool = False) -> Char
         turns = np.flatnonzero(np.diff(heights, prepend=np.nan) != 0)
         turns = np.append(turns, len(steps) - 1)
         axes.step(steps[turns], heights[turns], where="post", color=BLUE, linewidth=1.9)
+        axes.plot(*_thin(calls, _top_means(scores, minimize), 600), color=GREEN, linewidth=1.2)
         axes.set_xlabel("oracle calls")
         axes.set_ylabel("score")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
     caption = f"{len(scores):,} calls, best {short(float(best[-1]))}"
     return Chart(title, caption, f"{title} over oracle calls: {caption}.", draw_svg(draw, (5.6, 2.5)))
+
+
+def _top_means(scores: NDArray[np.float64], minimize: bool, most: int = 10) -> NDArray[np.float64]:
+    """Return the mean of the ``most`` best of the first 1, 2, ... N scores; NaN until there are so many."""
+    kept: list[float] = []
+    means = np.full(len(scores), np.nan)
+    for place, score in enumerate((-scores if minimize else scores).tolist()):
+        if math.isfinite(score):
+            insort(kept, score)
+            del kept[:-most]
+        if len(kept) == most:
+            means[place] = -np.mean(kept) if minimize else np.mean(kept)
+    return means

@@ -64,7 +64,14 @@ def reconstruction_section(table: Table, cards: list[Card], several: bool) -> Se
         (~rows["same"], "Came back changed", "wrong", "Orange marks what input and output do not share."),
     ):
         tiles = [
-            pair(row["before"], row["output"], figures_of(row, {"similarity": "similarity"}), mark, shared=False)
+            pair(
+                row["before"],
+                row["output"],
+                figures_of(row, {"similarity": "similarity"}),
+                mark,
+                shared=False,
+                whole_rings=False,
+            )
             for row in records(rows[chosen].head(EXAMPLES))
         ]
         if tiles:

@@ -142,7 +142,9 @@ def shared_atoms(
         return tuple(first.GetSubstructMatch(query)), tuple(second.GetSubstructMatch(query))
 
 
-def pair_svg(first: str, second: str, width: int = 220, height: int = 160, *, shared: bool = True) -> tuple[str, str]:
+def pair_svg(
+    first: str, second: str, width: int = 220, height: int = 160, *, shared: bool = True, whole_rings: bool = True
+) -> tuple[str, str]:
     """Draw two molecules in one orientation.
 
     Args:
@@ -151,6 +153,7 @@ def pair_svg(first: str, second: str, width: int = 220, height: int = 160, *, sh
         width: pixels of each drawing.
         height: pixels of each drawing.
         shared: highlight what both have; otherwise what each has alone.
+        whole_rings: take a ring only when all of it is shared; otherwise a ring that gained an atom counts too.
 
     Returns:
         Two SVG texts.
@@ -158,7 +161,7 @@ def pair_svg(first: str, second: str, width: int = 220, height: int = 160, *, sh
     left, right = parse(first), parse(second)
     if left is None or right is None:
         return draw(left, width, height), draw(right, width, height)
-    here, there = shared_atoms(left, right, whole_rings=shared)
+    here, there = shared_atoms(left, right, whole_rings=whole_rings)
     if len(here) > 2 and len(here) == len(there):
         rdDepictor.GenerateDepictionMatching2DStructure(right, left, list(zip(here, there, strict=True)))
     if shared:
