@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
+from subprocess import PIPE
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -121,6 +126,34 @@ def test_prior_temperature_scales_latents(loaded):
         wanted = Wanted(properties=(), alerts=False, keep_failed=True, prior_temperature=scale)
         spread[scale] = np.ptp(sample(loaded, 20, SamplingOptions(greedy=True, precision="fp32"), wanted)["nats"])
     assert spread[1e-6] < 1e-3 < spread[1.0]
+
+
+def test_a_run_that_is_stopped_keeps_what_it_has(loaded):
+    whole, seen = sample(loaded, 500, SamplingOptions(), BARE, seed=5), []
+    part = sample(
+        loaded, 500, SamplingOptions(), BARE, seed=5, batch_size=64, progress=seen.append, stop=lambda: len(seen) >= 2
+    )
+    assert 0 < len(part) < 500
+    assert part["smiles"].tolist() == whole["smiles"].tolist()[: len(part)]
+    assert not part.attrs["complete"]
+
+
+def test_ctrl_c_writes_what_was_sampled(tmp_path):
+    table = tmp_path / "new.csv"
+    command = [sys.executable, "-m", "molvae", "sample", "-n", "100000", "--workers", "1", "--device", "cpu"]
+    process = subprocess.Popen(
+        [*command, "--properties", "none", "--no-alerts", "-o", str(table)], stdout=PIPE, stderr=PIPE, text=True
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("Sampling: "):
+            break
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 130
+    rows = len(pd.read_csv(table))
+    assert 0 < rows < 100_000
+    assert f"stopped by SIGINT: {rows:,} of 100,000 molecules" in out
 
 
 def test_progress_ends_at_n(loaded):

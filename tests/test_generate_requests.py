@@ -241,6 +241,20 @@ def test_a_longer_run_starts_with_a_shorter_one_and_values_can_be_given(druglike
     assert table["logp_requested"].nunique() == 3
 
 
+def test_requests_that_are_stopped_keep_what_is_finished(druglike: LoadedModel) -> None:
+    request, asking, seen = [Request("logp", 2, 2)], Asking(rounds=2), list[int]()
+    whole = sample_where(druglike, 192, request, asking, wanted=PLAIN, seed=3, workers=1)
+    part = sample_where(
+        druglike, 192, request, asking, wanted=PLAIN, seed=3, workers=1, batch_size=64, progress=seen.append,
+        stop=lambda: bool(seen) and seen[-1] >= 80,
+    )  # fmt: skip
+    assert 0 < len(part) < 192
+    assert part["smiles"].tolist() == whole["smiles"].tolist()[: len(part)]
+    assert not part.attrs["complete"]
+    assert "logp_error" in part
+    assert seen == sorted(seen)
+
+
 def test_best_of_keeps_the_nearest_and_says_k(druglike: LoadedModel) -> None:
     one, four = (
         sample_where(druglike, 48, parse_where("tpsa=90"), Asking(rounds=0, best_of=k), wanted=PLAIN, workers=1)

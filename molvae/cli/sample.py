@@ -5,6 +5,7 @@ In: a model. Out: a table of molecules, or a file of SMILES.
 
 from __future__ import annotations
 
+import signal
 import warnings
 from typing import Annotated, Any, cast
 
@@ -161,14 +162,16 @@ def _run(
     from molvae.generate.molecules import sample
     from molvae.generate.wanted import shortfall
     from molvae.nn.checkpoint import load_model
+    from molvae.optimize.interrupt import Stopper
 
     if callable(asked):
         asked(destination, model, device, number, options, wanted, seed, workers, spreadsheet)
         return
     loaded = load_model(model, device)
-    with progress_bar("Sampling", number) as update, warnings.catch_warnings():
+    with Stopper() as stopper, progress_bar("Sampling", number) as update, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        common: Any = {"seed": seed, "batch_size": batch_size, "workers": workers, "progress": update}
+        common: Any = {"seed": seed, "batch_size": batch_size, "workers": workers, "progress": update,
+                       "stop": lambda: bool(stopper.requested)}  # fmt: skip
         if asked is None:
             table = sample(loaded, number, options, wanted, **common, rounds=rounds)
         else:
@@ -180,10 +183,13 @@ def _run(
     destination.say(f"drawn {counts['drawn']:,}: {', '.join(parts) or 'nothing'}")
     if table.attrs.get("rounds"):
         destination.say(f"rounds of reading back: {table.attrs['rounds']}")
-    if not table.attrs["complete"]:
+    if not table.attrs["complete"] and not stopper.requested:
         destination.say(f"warning: {shortfall(len(table), number, counts)}")
     for line in asked_lines(table):
         destination.say(line)
     shown = [str(smiles or "") for smiles in table["smiles"].head(DRAWN)]
     draw(files, shown, [""] * len(shown), destination)
     destination.finish(len(table))
+    if stopper.requested:
+        destination.say(f"stopped by {stopper.requested}: {len(table):,} of {number:,} molecules")
+        raise typer.Exit(128 + signal.Signals[stopper.requested])

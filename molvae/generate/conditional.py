@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Literal, get_args
 
@@ -37,7 +38,7 @@ from molvae.generate.request_values import draw_values, property_rows
 from molvae.generate.requests import Request, check_requests
 from molvae.generate.sampling import DEFAULT, SamplingOptions, decode_tokens, default_batch_size, draw_uniforms
 from molvae.generate.wanted import ANY, Collector, Wanted, shortfall
-from molvae.generate.writing import BLOCK, GIVE_UP, MOST_ROUNDS, as_items, resolve_options, spare_threads
+from molvae.generate.writing import BLOCK, GIVE_UP, MOST_ROUNDS, as_items, never, resolve_options, spare_threads
 from molvae.nn.checkpoint import LoadedModel
 
 Source = Literal["auto", "conditional", "heads", "off"]
@@ -160,6 +161,10 @@ def make_plan(loaded: LoadedModel, requests: Sequence[Request], asking: Asking =
     return Plan(found, warnings, replace(asking, prior=source, decoder=decoder), rounds)
 
 
+class _StoppedError(Exception):
+    """Somebody asked to stop while drafts were half way; they are lost."""
+
+
 class _Source:
     """Write molecules block by block under a plan, from one generator."""
 
@@ -167,8 +172,9 @@ class _Source:
         self, loaded: LoadedModel, plan: Plan, options: SamplingOptions, seed: int, batch_size: int | None,
         scale: float, workers: int | None = None, aims: torch.Tensor | None = None, compose: Compose | None = None,
         watch: Callable[[Sequence[str]], None] | None = None, tell: Callable[[float], None] = lambda rows: None,
+        stop: Callable[[], bool] = never,
     ) -> None:  # fmt: skip
-        self.aims, self.blocks, self.compose, self.watch, self.tell = aims, 0, compose, watch, tell
+        self.aims, self.blocks, self.compose, self.watch, self.tell, self.stop = aims, 0, compose, watch, tell, stop
         self.loaded, self.model, self.plan, self.scale, self.workers = loaded, loaded.model, plan, scale, workers
         self.options = resolve_options(loaded, options)
         self.generator = torch.Generator(loaded.model.device).manual_seed(seed)
@@ -211,6 +217,8 @@ class _Source:
             read = read_back(self.loaded, written, z[live], self.workers)
             if self.watch:
                 self.watch(read.smiles)
+            if self.stop():
+                raise _StoppedError
             reading = self._judge(read, values[live], wanted[live])
             drafts.take(live, written, costs, read.smiles, reading.missed)
             short = reading.off > MET
@@ -272,6 +280,7 @@ def sample_where(
     options: SamplingOptions = DEFAULT, wanted: Wanted = ANY, *, seed: int = 0, batch_size: int | None = None,
     workers: int | None = None, progress: Callable[[int], None] | None = None, aims: torch.Tensor | None = None,
     compose: Compose | None = None, watch: Callable[[Sequence[str]], None] | None = None,
+    stop: Callable[[], bool] = never,
 ) -> pd.DataFrame:  # fmt: skip
     """Generate ``n`` molecules that have what ``requests`` ask for, as nearly as the model can.
 
@@ -282,7 +291,7 @@ def sample_where(
         n: rows wanted, 0 or more.
         requests: from `molvae.generate.requests.read_conditions`.
         asking: how the request is put to the model.
-        options, wanted, seed, batch_size, workers, progress: see `molvae.generate.molecules.sample`.
+        options, wanted, seed, batch_size, workers, progress, stop: see `molvae.generate.molecules.sample`.
         aims: (M, P) values for one molecule after another, NaN where nothing is asked, in place of those of
             ``requests``, which must be points of the same properties; taken again from the start when they run out.
         compose: writes molecules in place of the decoder alone, such as around a scaffold.
@@ -305,17 +314,18 @@ def sample_where(
     plan = make_plan(loaded, requests, asking)
     asked = tuple(request.name for request in plan.requests if request.name in PROPERTIES)
     wanted = replace(wanted, properties=tuple(dict.fromkeys((*wanted.properties, *asked))))
-    collector, values = Collector(n, wanted), []
+    collector, values = Collector(n, wanted), list[torch.Tensor]()
     tell = _forward(progress, n)
     with spare_threads(loaded.model.device):
         source = _Source(
-            loaded, plan, options, seed, batch_size, wanted.prior_temperature, workers, aims, compose, watch, tell
+            loaded, plan, options, seed, batch_size, wanted.prior_temperature, workers, aims, compose, watch, tell, stop
         )
         reader = Reader(loaded, plan.requests, tuple(wanted.properties))
         write = Write(loaded.vocabulary, tuple(wanted.properties), wanted.alerts)
-        while collector.missing > 0 and collector.counts.drawn < GIVE_UP * n + 2 * BLOCK:
-            values += _round(source, reader, collector, write, workers)
-            tell(len(collector.rows))
+        with suppress(_StoppedError):
+            while collector.missing > 0 and collector.counts.drawn < GIVE_UP * n + 2 * BLOCK and not stop():
+                _round(source, reader, collector, write, workers, values)
+                tell(len(collector.rows))
     table = make_table(collector, tuple(wanted.properties))
     add_columns(table, plan.requests, values, reader, plan.k)
     written = source.written * asking.best_of / max(1, source.drawn)
@@ -323,7 +333,7 @@ def sample_where(
         "where": ", ".join(request.text for request in plan.requests), "route": plan.route,
         "warnings": plan.warnings, "written": round(written, 2),
     }  # fmt: skip
-    if collector.missing:
+    if collector.missing and not stop():
         table.attrs["warnings"] += (shortfall(len(collector.rows), n, asdict(collector.counts)),)
     return table
 
@@ -342,13 +352,12 @@ def _forward(progress: Callable[[int], None] | None, n: int) -> Callable[[float]
 
 
 def _round(
-    source: _Source, reader: Reader, collector: Collector, write: Write, workers: int | None
-) -> list[torch.Tensor]:
-    """Write as many blocks as the share of good molecules so far calls for; return the values of the rows kept."""
+    source: _Source, reader: Reader, collector: Collector, write: Write, workers: int | None, kept: list[torch.Tensor]
+) -> None:
+    """Write as many blocks as the share of good molecules so far calls for; add the values of the rows kept."""
     counts, k = collector.counts, source.plan.asking.best_of
     share = max(len(collector.rows) / counts.drawn, 1 / GIVE_UP) if counts.drawn else 1.0
     blocks = max(1, math.ceil(collector.missing / share / BLOCK))
-    kept: list[torch.Tensor] = []
     for index, molecules in enumerate(write_all(write, source.chunks(blocks), blocks * BLOCK * k, workers)):
         values, nats = source.values[index], source.nats[index]
         for row in _nearest(reader, molecules, values, k):
@@ -356,7 +365,6 @@ def _round(
                 before = collector.missing
                 collector.add(molecules[row], nats[row])
                 kept += [values[row]] * (before - collector.missing)
-    return kept
 
 
 def _nearest(reader: Reader, molecules: Sequence[Molecule], values: torch.Tensor, k: int) -> list[int]:

@@ -27,7 +27,7 @@ from molvae.generate.sampling import (
     draw_uniforms,
 )
 from molvae.generate.wanted import ANY, Collector, Wanted, shortfall
-from molvae.generate.writing import BLOCK, GIVE_UP, as_items, resolve_options, resolve_rounds, spare_threads
+from molvae.generate.writing import BLOCK, GIVE_UP, as_items, never, resolve_options, resolve_rounds, spare_threads
 from molvae.nn.checkpoint import LoadedModel
 
 
@@ -90,6 +90,7 @@ def sample(
     progress: Callable[[int], None] | None = None,
     prefilter: bool | None = None,
     rounds: int | None = None,
+    stop: Callable[[], bool] = never,
 ) -> pd.DataFrame:
     """Generate ``n`` molecules from the model's prior.
 
@@ -109,6 +110,7 @@ def sample(
         prefilter: find what is empty, invalid or a repeat on the device, before RDKit; the table is the same. None
             does so on a GPU, see `molvae.generate.prefilter`.
         rounds: of reading back, see `molvae.generate.read_back`; None takes what the model suggests.
+        stop: asked now and then; once it says so the table holds what is there.
 
     Returns:
         A table with the columns smiles, state, nats (-log p of what was written, EOS included), the properties, and
@@ -130,9 +132,9 @@ def sample(
     source = _Source(loaded, options, seed, batch_size, wanted.prior_temperature, screen, turns, workers)
     write = Write(loaded.vocabulary, tuple(wanted.properties), wanted.alerts)
     with spare_threads(device):
-        while collector.missing > 0 and collector.counts.drawn < GIVE_UP * n + 2 * BLOCK:
-            _round(source, collector, write, workers, progress)
-    if collector.missing:
+        while collector.missing > 0 and collector.counts.drawn < GIVE_UP * n + 2 * BLOCK and not stop():
+            _round(source, collector, write, workers, progress, stop)
+    if collector.missing and not stop():
         warnings.warn(shortfall(len(collector.rows), n, asdict(collector.counts)), stacklevel=2)
     table = make_table(collector, tuple(wanted.properties))
     table.attrs["rounds"] = turns
@@ -141,8 +143,9 @@ def sample(
 
 
 def _round(
-    source: _Source, collector: Collector, write: Write, workers: int | None, progress: Callable[[int], None] | None
-) -> None:
+    source: _Source, collector: Collector, write: Write, workers: int | None, progress: Callable[[int], None] | None,
+    stop: Callable[[], bool],
+) -> None:  # fmt: skip
     """Draw as many blocks as the share of good molecules so far calls for."""
     counts = collector.counts
     share = max(len(collector.rows) / counts.drawn, 1 / GIVE_UP) if counts.drawn else 1.0
@@ -154,6 +157,8 @@ def _round(
                 collector.add(molecule, nats)
         if progress:
             progress(len(collector.rows))
+        if stop():
+            break
 
 
 def make_table(collector: Collector, names: tuple[str, ...]) -> pd.DataFrame:

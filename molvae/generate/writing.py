@@ -39,6 +39,11 @@ def spare_threads(device: torch.device) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def never() -> bool:
+    """Ask nothing to stop."""
+    return False
+
+
 def resolve_options(loaded: LoadedModel, options: SamplingOptions) -> SamplingOptions:
     """Return ``options`` with what the model suggests: a length limit from its longest molecule, a temperature."""
     longest, temperature = loaded.facts.get("max_tokens"), options.temperature
