@@ -314,7 +314,7 @@ def sample_where(
     plan = make_plan(loaded, requests, asking)
     asked = tuple(request.name for request in plan.requests if request.name in PROPERTIES)
     wanted = replace(wanted, properties=tuple(dict.fromkeys((*wanted.properties, *asked))))
-    collector, values = Collector(n, wanted), list[torch.Tensor]()
+    collector = Collector(n, wanted)
     tell = _forward(progress, n)
     with spare_threads(loaded.model.device):
         source = _Source(
@@ -322,10 +322,7 @@ def sample_where(
         )
         reader = Reader(loaded, plan.requests, tuple(wanted.properties))
         write = Write(loaded.vocabulary, tuple(wanted.properties), wanted.alerts)
-        with suppress(_StoppedError):
-            while collector.missing > 0 and collector.counts.drawn < GIVE_UP * n + 2 * BLOCK and not stop():
-                _round(source, reader, collector, write, workers, values)
-                tell(len(collector.rows))
+        values = _collect(source, reader, collector, write, workers)
     table = make_table(collector, tuple(wanted.properties))
     add_columns(table, plan.requests, values, reader, plan.k)
     written = source.written * asking.best_of / max(1, source.drawn)
@@ -349,6 +346,19 @@ def _forward(progress: Callable[[int], None] | None, n: int) -> Callable[[float]
             progress(furthest)
 
     return tell
+
+
+def _collect(
+    source: _Source, reader: Reader, collector: Collector, write: Write, workers: int | None
+) -> list[torch.Tensor]:
+    """Fill ``collector``, as far as it goes; return the values of its rows."""
+    values: list[torch.Tensor] = []
+    enough = len(collector.rows) + collector.missing
+    with suppress(_StoppedError):
+        while collector.missing > 0 and collector.counts.drawn < GIVE_UP * enough + 2 * BLOCK and not source.stop():
+            _round(source, reader, collector, write, workers, values)
+            source.tell(len(collector.rows))
+    return values
 
 
 def _round(

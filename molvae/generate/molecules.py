@@ -79,19 +79,10 @@ class _Source:
 
 
 def sample(
-    loaded: LoadedModel,
-    n: int,
-    options: SamplingOptions = DEFAULT,
-    wanted: Wanted = ANY,
-    *,
-    seed: int = 0,
-    batch_size: int | None = None,
-    workers: int | None = None,
-    progress: Callable[[int], None] | None = None,
-    prefilter: bool | None = None,
-    rounds: int | None = None,
-    stop: Callable[[], bool] = never,
-) -> pd.DataFrame:
+    loaded: LoadedModel, n: int, options: SamplingOptions = DEFAULT, wanted: Wanted = ANY, *, seed: int = 0,
+    batch_size: int | None = None, workers: int | None = None, progress: Callable[[int], None] | None = None,
+    prefilter: bool | None = None, rounds: int | None = None, stop: Callable[[], bool] = never,
+) -> pd.DataFrame:  # fmt: skip
     """Generate ``n`` molecules from the model's prior.
 
     What is no molecule is drawn again: an empty string, a sequence that did not end within the length limit, a string
