@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from molvae.generate.complete import complete_one
 from molvae.generate.scaffold import sample_scaffold
 from molvae.generate.spent import Spent
 from molvae.nn.checkpoint import LoadedModel, load_model
@@ -39,6 +40,22 @@ def test_a_place_without_choices_is_over_itself_and_allows_a_repeat() -> None:
     first.add((), 0)
     first.add((), 1)
     assert first.leave(allowed, [()]).tolist() == allowed.tolist()
+
+
+def test_other_numbers_of_atoms_are_other_strings_and_never_over() -> None:
+    spent, allowed = Spent(), torch.tensor([[True, False], [True, False]])
+    spent.add((-4,), 0)
+    assert spent.leave(allowed, [(-4,), (-3,)]).tolist() == allowed.tolist()
+    assert spent.over(()) == frozenset()
+    assert spent.over((-4,)) == {0}
+    assert spent.over((-3,)) == frozenset()
+
+
+def test_pieces_of_any_length_seldom_repeat(moses: LoadedModel) -> None:
+    counts = complete_one(moses, "CCOC(=O){?}", tries=48, seed=0).counts
+    assert counts.new > 43
+    # Without memory 5 of 48 were there before.
+    assert counts.again < 4
 
 
 def test_a_large_scaffold_with_one_open_position_is_decorated_without_repeats(moses: LoadedModel) -> None:

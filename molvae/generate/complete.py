@@ -180,7 +180,7 @@ def _write(found: Completions, tries: int, options: SamplingOptions, seed: int) 
             sizes[::2] = [_sizes_of(masked, parents[row % len(parents)], sizes[row]) for row in range(0, count, 2)]
         else:
             z = writer.draw(writer.layout, count, writer.generator)
-        rows = writer.compose(z, found.counts, sizes=sizes)
+        rows = writer.compose(z, found.counts, sizes=sizes, spent=writer.spent)
         found.add([(writer.text(row), None) for row in rows])
 
 

@@ -154,11 +154,11 @@ class Writer:
         check_size(loaded, scaffold, layouts)
         self.layout = likeliest(loaded, layouts, draw(layouts[0], JUDGES, self.generator))[0]
         # What is finished from another atom is another string each time; only whole layouts can tell repeats.
-        self._spent = None if self.layout.left else Spent()
+        self.spent = None if self.layout.left else Spent()
 
     def write(self, count: int, found: Found) -> None:
         """Begin ``count`` molecules, no string twice if it can be helped, and hand what they become to ``found``."""
-        for row in self.compose(self.draw(self.layout, count, self.generator), found.counts, spent=self._spent):
+        for row in self.compose(self.draw(self.layout, count, self.generator), found.counts, spent=self.spent):
             found.add(self.text(row), row.nats)
 
     def text(self, row: Written) -> str:

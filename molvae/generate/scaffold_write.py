@@ -55,7 +55,8 @@ class _Row:
         self.queue: list[int] = []
         self.filling: Filling | None = None
         self.written: list[int] = []
-        self.trace: Trace = ()
+        # Rows whose gaps get other numbers of atoms write other strings: each of them remembers for itself.
+        self.trace: Trace = tuple(-1 - sizes[gap] for gap in sorted(sizes))
         self.nats, self.done, self.failed = 0.0, False, False
         self._begin_part()
 

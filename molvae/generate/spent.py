@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 
 Trace = tuple[int, ...]
+"""Tokens chosen so far; before them, below 0, how many atoms each gap is to get, where that is fixed."""
 
 
 class Spent:
@@ -49,6 +50,6 @@ class Spent:
             left[row, list(over)] = False
             if not left[row].any():
                 left[row] = allowed[row]
-                if trace:
+                if trace and trace[-1] >= 0:
                     self.add(trace[:-1], trace[-1])
         return left
