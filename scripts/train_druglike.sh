@@ -30,7 +30,7 @@ else
     "${run[@]}" --config scripts/druglike.toml
 fi
 [[ -f $out/taught/manifest.json ]] ||
-    "$bin/molvae" fit-reader "$out/dataset" -m "$out/model" -o "$out/taught" --drafts "${MOLVAE_DRAFTS:-40000}" \
+    "$bin/molvae" fit-reader "$out/dataset" -m "$out/model" -o "$out/taught" --resume --drafts "${MOLVAE_DRAFTS:-40000}" \
         --molecules 100000
 "$bin/python" scripts/ship_model.py "$out/taught" "$out/dataset" --text scripts/druglike_card.md -o "$out/shipped" \
     --asked "$out/zinc_test.smi.gz" --asked-name "ZINC250k test" \

@@ -28,7 +28,7 @@ else
     "${train[@]}" --config scripts/moses.toml "${settings[@]}"
 fi
 [[ -f $out/taught/manifest.json ]] ||
-    "$bin/molvae" fit-reader "$out/dataset" -m "$out/model" -o "$out/taught" --drafts "${MOLVAE_DRAFTS:-60000}"
+    "$bin/molvae" fit-reader "$out/dataset" -m "$out/model" -o "$out/taught" --resume --drafts "${MOLVAE_DRAFTS:-60000}"
 "$bin/python" scripts/ship_model.py "$out/taught" "$out/dataset" --text scripts/moses_card.md -o "$out/shipped" \
     --temperature 0.55 \
     --asked "$out/test.csv.gz" --asked-name "MOSES test" --reference "$out/test.csv.gz" --reference-name "MOSES test" \

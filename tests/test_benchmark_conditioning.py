@@ -14,11 +14,11 @@ import pytest
 from molvae.benchmark import conditioning
 from molvae.benchmark.conditioning import Settings, calibration, measure_conditioning, summarize
 from molvae.benchmark.conditioning_grid import GRIDS, grid_of, requests_of
-from molvae.benchmark.kept import Kept
 from molvae.cli.conditioning import describe_conditioning
 from molvae.cli.main import main
 from molvae.errors import ConfigError, OutputError
 from molvae.generate.conditional import Asking
+from molvae.kept import Kept
 from molvae.nn.checkpoint import load_model
 from molvae.report.calibration import calibration_png, calibration_svg
 
@@ -155,7 +155,7 @@ def test_what_cannot_be_resumed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="-o"):
         Kept(None, {}, resume=True)
     (tmp_path / "c.json.unfinished").write_text("[]")
-    with pytest.raises(ConfigError, match="no unfinished measurement"):
+    with pytest.raises(ConfigError, match="no unfinished work"):
         Kept(tmp_path / "c.json", {}, resume=True)
     assert main(["evaluate", str(tmp_path), "--resume"]) == 2
 

@@ -24,6 +24,7 @@ from molvae.generate.practice import practise, random_requests
 from molvae.generate.predict import Predictor
 from molvae.generate.read_back import ReadBack
 from molvae.generate.reading import read_drafts
+from molvae.kept import Kept
 from molvae.nn.checkpoint import LoadedModel, load_model, save_model
 from molvae.nn.heads import PropertyReader
 from molvae.nn.model import SequenceVAE
@@ -210,6 +211,24 @@ def test_practice_is_distinct_drafts_with_the_values_of_rdkit(
     names = [info.name for info in moses.model.property_info]
     np.testing.assert_allclose(found.values[:5], compute(smiles, names, 1), rtol=1e-6)
     assert len(read_smiles(moses, smiles, workers=1)) == 5
+
+
+def test_practice_goes_on_where_it_was_stopped(
+    moses: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(practice, "AT_ONCE", 8)
+    whole = practise(moses, 60, 3, workers=1)
+
+    def stop(count: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        practise(moses, 60, 3, workers=1, say=stop, kept=Kept(tmp_path / "taught", {}, False))
+    kept = Kept(tmp_path / "taught", {}, True)
+    assert list(kept.parts) == ["drafts of seed 3, turn 0"]
+    again = practise(moses, 60, 3, workers=1, kept=kept)
+    assert again.token_ids == whole.token_ids
+    np.testing.assert_array_equal(again.values, whole.values)
 
 
 def test_a_model_without_computable_heads_cannot_practise(tiny: LoadedModel) -> None:

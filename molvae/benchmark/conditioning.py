@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 
 from molvae.benchmark.conditioning_grid import TOGETHER, grid_of, requests_of
-from molvae.benchmark.kept import Kept
 from molvae.chem.fingerprints import morgan, tanimoto
 from molvae.chem.properties import PROPERTIES
 from molvae.errors import InputError
@@ -27,6 +26,7 @@ from molvae.generate.request_report import Reader
 from molvae.generate.requests import Request
 from molvae.generate.sampling import DEFAULT, SamplingOptions
 from molvae.generate.wanted import Wanted
+from molvae.kept import Kept
 from molvae.nn.checkpoint import LoadedModel
 from molvae.train.fit_head import NORMAL_90
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from molvae.benchmark.kept import Kept
     from molvae.generate.conditional import Asking
+    from molvae.kept import Kept
     from molvae.nn.checkpoint import LoadedModel
 
 
@@ -41,8 +41,8 @@ class Conditions:
 
     def keep(self, path: Path | None, resume: bool, loaded: LoadedModel) -> Kept:
         """Return what holds the parts until all of them are there, beside the file at ``path``."""
-        from molvae.benchmark.kept import Kept
         from molvae.files import MANIFEST, sha256_file
+        from molvae.kept import Kept
 
         manifest = loaded.directory / MANIFEST
         model = sha256_file(manifest) if manifest.is_file() else str(loaded.directory)

@@ -90,7 +90,7 @@ def command(
     """
     from molvae.benchmark.evaluation import Settings
     from molvae.cli.conditioning import Conditions, describe_conditioning, write_picture
-    from molvae.cli.output import Destination
+    from molvae.cli.output import Destination, going_on
     from molvae.generate.conditional import Asking
     from molvae.nn.checkpoint import load_model
 
@@ -102,9 +102,9 @@ def command(
     if conditioning:
         how = Conditions(source, split, number, test_values, asking, seed)
         kept = how.keep(destination.path, resume, loaded)
-        asked = how.measure(loaded, workers, kept)
-        _tell(destination, asked, describe_conditioning(asked), as_json)
-        kept.finish()
+        with going_on(kept):
+            asked = how.measure(loaded, workers, kept)
+            _tell(destination, asked, describe_conditioning(asked), as_json)
         if drawing is not None:
             write_picture(drawing, asked)
         return

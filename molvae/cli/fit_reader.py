@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from molvae.data.dataset import Dataset
+    from molvae.kept import Kept
     from molvae.nn.checkpoint import LoadedModel
     from molvae.nn.heads import PropertyReader
     from molvae.train.fit_reader import Judged, Lesson
@@ -25,6 +26,7 @@ Number = Annotated[int, typer.Option("--drafts", min=100, help="Drafts written f
 Molecules = Annotated[
     int, typer.Option("--molecules", min=100, help="Molecules of the dataset to learn from, at most.")
 ]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the drafts of a run that was stopped.")]
 HELD_OUT = 0.05
 HEADING = "## Reader of drafts"
 
@@ -38,15 +40,20 @@ def command(
     seed: Seed = 0,
     device: Device = "auto",
     workers: Workers = None,
+    resume: Resume = False,
 ) -> None:
     """Teach a model to read the drafts that it writes under requests, from all that its encoder knows of them.
 
     The networks stay as they are. Under random requests the model writes drafts, RDKit says what they are, and a reader
     of the encoder's states learns that beside molecules of the dataset; then it writes the second half of the drafts
-    with that reader, and learns from all of them. `sample --where` reads drafts with it from then on.
+    with that reader, and learns from all of them. `sample --where` reads drafts with it from then on. The drafts so far
+    are kept beside the output until it is written; --resume goes on with them.
     """
+    from molvae.cli.output import going_on
     from molvae.data.dataset import load_dataset
     from molvae.errors import OutputError
+    from molvae.files import MANIFEST, sha256_file
+    from molvae.kept import Kept
     from molvae.nn.checkpoint import load_model
     from molvae.train.prior_codes import dataset_for
 
@@ -54,17 +61,22 @@ def command(
         raise OutputError(f"{output} exists already.", "Choose another output or remove it first.")
     source = load_model(model, device)
     data = dataset_for(source, load_dataset(dataset), conditions=False)
-    judged = _teach(source, data, (drafts, molecules), seed, workers)
-    table = _table(source.model.predict_names, judged)
-    typer.echo(table)
-    _write(
-        source, output, f"{drafts:,} drafts and up to {molecules:,} molecules of `{dataset.name}`, seed {seed}", table
-    )
+    manifest = source.directory / MANIFEST
+    digest = sha256_file(manifest) if manifest.is_file() else str(source.directory)
+    kept = Kept(output, {"model": digest, "drafts": drafts, "molecules": molecules, "seed": seed}, resume)
+    with going_on(kept):
+        judged = _teach(source, data, (drafts, molecules), seed, workers, kept)
+        table = _table(source.model.predict_names, judged)
+        typer.echo(table)
+        origin = f"{drafts:,} drafts and up to {molecules:,} molecules of `{dataset.name}`, seed {seed}"
+        _write(source, output, origin, table)
     for path in sorted(output.iterdir()):
         typer.echo(f"wrote {path}")
 
 
-def _teach(source: LoadedModel, data: Dataset, sizes: tuple[int, int], seed: int, workers: int | None) -> list[Judged]:
+def _teach(
+    source: LoadedModel, data: Dataset, sizes: tuple[int, int], seed: int, workers: int | None, kept: Kept
+) -> list[Judged]:
     """Give the model of ``source`` a reader; return how well it reads what it did not learn from."""
     import numpy as np
     import torch
@@ -81,16 +93,17 @@ def _teach(source: LoadedModel, data: Dataset, sizes: tuple[int, int], seed: int
     unseen: dict[str, Lesson] = {"molecules": real_unseen}
     # Drafts chosen by the reader's own mistakes are what it has to learn next.
     for half, by in enumerate(("heads", "reader")):
-        lesson, apart = _practise(source, drafts // 2, seed + 1 + half * 100_000, workers).split(HELD_OUT, generator)
+        practice = _practise(source, drafts // 2, seed + 1 + half * 100_000, workers, kept)
+        lesson, apart = practice.split(HELD_OUT, generator)
         learned.append(lesson)
-        kept, unseen[f"drafts under the {by}"] = apart.split(0.5, generator)
+        aside, unseen[f"drafts under the {by}"] = apart.split(0.5, generator)
         together = Lesson(torch.cat([one.summary for one in learned]), torch.cat([one.targets for one in learned]))
         model.reader = _fit(source, real, together, seed)
-        calibrate(model.reader, kept)
+        calibrate(model.reader, aside)
     return [one for what, lesson in unseen.items() for one in judge(model, what, lesson)]
 
 
-def _practise(source: LoadedModel, n: int, seed: int, workers: int | None) -> Lesson:
+def _practise(source: LoadedModel, n: int, seed: int, workers: int | None, kept: Kept) -> Lesson:
     """Let the model write ``n`` drafts as it reads them now."""
     import torch
 
@@ -101,7 +114,7 @@ def _practise(source: LoadedModel, n: int, seed: int, workers: int | None) -> Le
 
     model = source.model
     with progress_bar("Writing drafts", n) as update:
-        practice = practise(source, n, seed, workers, update)
+        practice = practise(source, n, seed, workers, update, kept)
     values = torch.from_numpy(practice.values).float().to(model.device)
     _, summary = summarise_sequences(model, practice.token_ids)
     return Lesson(summary.half().cpu(), model.targets(values).cpu())

@@ -12,7 +12,8 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ from molvae.files import write_bytes, write_with
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from molvae.kept import Kept
 
 TABLES = (".csv", ".tsv", ".smi", ".sdf", ".parquet")
 PACKABLE = frozenset({".csv", ".tsv", ".smi", ".sdf"})
@@ -119,6 +122,18 @@ class Destination:
         self.say(f"{count:,} {noun} in {seconds:.1f} s{rate}")
         if self.path is not None:
             self.say(f"wrote {self.path}")
+
+
+@contextmanager
+def going_on(kept: Kept) -> Iterator[None]:
+    """Say how to go on when the block is interrupted and something is kept, else remove what is kept when it ends."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        if kept.begun:
+            typer.echo(f"{kept.path} holds what is done: the same command with --resume goes on", err=True)
+        raise
+    kept.finish()
 
 
 def _pack(path: Path) -> None:

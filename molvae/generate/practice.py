@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from molvae.generate.latents import read_smiles
 from molvae.generate.request_values import property_rows
 from molvae.generate.requests import Request
 from molvae.generate.wanted import Wanted
+from molvae.kept import Kept
 from molvae.nn.checkpoint import LoadedModel
 
 AT_ONCE = 512
@@ -52,8 +54,9 @@ class Practice:
 
 
 def practise(
-    loaded: LoadedModel, n: int, seed: int, workers: int | None = None, say: Callable[[int], None] | None = None
-) -> Practice:
+    loaded: LoadedModel, n: int, seed: int, workers: int | None = None, say: Callable[[int], None] | None = None,
+    kept: Kept | None = None,
+) -> Practice:  # fmt: skip
     """Write at least ``n`` drafts.
 
     Args:
@@ -62,6 +65,7 @@ def practise(
         seed: of requests and drafts.
         workers: processes for chemistry; None means every core.
         say: told how many there are.
+        kept: takes the drafts of every turn, and may hold those of before.
 
     Raises:
         ConfigError: when no head of the model is for a property that RDKit computes.
@@ -82,22 +86,32 @@ def practise(
         for name, one in zip(asked, columns, strict=True)
     ]
     found: dict[str, None] = {}
-    turn = 0
+    turn, kept = 0, kept or Kept(None, {}, False)
     while len(found) < n:
         before = len(found)
         aims = random_requests(property_rows(model, generator)[:, columns], AT_ONCE, generator)
         values = torch.full((AT_ONCE, len(names)), math.nan, device=aims.device)
         values[:, columns] = aims
-        sample_where(
-            loaded, AT_ONCE, requests, Asking(rounds=ROUNDS), wanted=BARE, seed=seed + turn, workers=workers,
-            aims=values, watch=lambda smiles: found.update(dict.fromkeys(text for text in smiles if text)),
-        )  # fmt: skip
+        write = partial(_write, loaded, requests, values, seed + turn, workers)
+        found.update(dict.fromkeys(kept.part(f"drafts of seed {seed}, turn {turn}", write)))
         turn += 1
         if say:
             say(min(n, len(found)))
         if len(found) == before:
             break
     return _read(loaded, list(found), asked, columns, workers)
+
+
+def _write(
+    loaded: LoadedModel, requests: Sequence[Request], aims: torch.Tensor, seed: int, workers: int | None
+) -> list[str]:
+    """Return the drafts of `AT_ONCE` molecules, those of each round one after the other."""
+    drafts: dict[str, None] = {}
+    sample_where(
+        loaded, AT_ONCE, requests, Asking(rounds=ROUNDS), wanted=BARE, seed=seed, workers=workers, aims=aims,
+        watch=lambda smiles: drafts.update(dict.fromkeys(text for text in smiles if text)),
+    )  # fmt: skip
+    return list(drafts)
 
 
 def random_requests(rows: torch.Tensor, n: int, generator: torch.Generator) -> torch.Tensor:
