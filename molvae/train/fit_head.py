@@ -109,14 +109,14 @@ def cross_validate(
     z, y = torch.from_numpy(np.asarray(latents, dtype=np.float64)), torch.from_numpy(values)
     mean, std = np.zeros(len(values)), np.zeros(len(values))
     names = np.unique(folds)
-    lengths: tuple[float, ...] = ()
+    near: torch.Tensor | None = None
     for done, fold in enumerate(names):
         left = torch.from_numpy(folds == fold)
         if y[~left].std() == 0:
             raise InputError("All labels but those of one fold are equal.", "Give a property that varies.")
-        process = _fit(z[~left], y[~left], seed, lengths)
+        process = _fit(z[~left], y[~left], seed, near)
         # The next folds hold nearly the same rows: one start, where this one ended, is enough.
-        lengths = (float(process.get_buffer("log_scales")[1].exp()),)
+        near = process.get_buffer("log_scales")
         with torch.no_grad():
             found = process(z[left])
         mean[folds == fold], std[folds == fold] = found[0].numpy(), found[1].numpy()
@@ -152,6 +152,5 @@ def stretch(checked: CrossValidation, values: NDArray[np.float64]) -> float:
     return float(np.clip(np.quantile(misses, share) / NORMAL_90, LEAST, MOST))
 
 
-def _fit(z: torch.Tensor, values: torch.Tensor, seed: int, lengths: Sequence[float] = ()) -> GaussianProcess:
-    generator = torch.Generator().manual_seed(seed)
-    return fit_process(z, values, generator, lengths=lengths) if lengths else fit_process(z, values, generator)
+def _fit(z: torch.Tensor, values: torch.Tensor, seed: int, near: torch.Tensor | None = None) -> GaussianProcess:
+    return fit_process(z, values, torch.Generator().manual_seed(seed), near=near)
