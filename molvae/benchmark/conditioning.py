@@ -125,9 +125,11 @@ def _run(jobs: Sequence[_Job], kept: Kept, say: Say | None) -> dict[str, Any]:
             if say:
                 say(job.name, before + rows * job.weight, total)
 
+        before = job.name in kept.parts
         parts[job.name] = kept.part(job.name, partial(job.compute, parts, tell))
         done += job.rows * job.weight
-        tell(job.rows)
+        if not before:
+            tell(job.rows)
     return parts
 
 
