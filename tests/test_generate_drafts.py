@@ -150,6 +150,25 @@ def test_drafts_read_by_rdkit_come_nearer_and_count_as_k(moses: LoadedModel) -> 
     assert "k = 5" in rdkit.attrs["route"]
 
 
+def test_a_row_does_not_settle_for_what_a_row_before_it_holds() -> None:
+    drafts, rows = Drafts(3, torch.device("cpu")), torch.arange(3)
+    items = [((number,), True) for number in range(3)]
+    repeats = drafts.take(rows, items, [1.0] * 3, ["CO", "CO", "CN"], torch.tensor([0.5, 0.1, 0.2]))
+    assert repeats.tolist() == [False, True, False]
+    assert drafts.held == ["CO", "CO", "CN"]
+    # What is no repeat is taken even when it is farther; a row before another one takes its molecule from it.
+    repeats = drafts.take(rows, items, [1.0] * 3, ["CN", "CCO", "CN"], torch.tensor([0.1, 0.9, 0.1]))
+    assert repeats.tolist() == [False, False, True]
+    assert drafts.held == ["CN", "CCO", "CN"]
+    drafts.take(rows[2:], items[2:], [1.0], ["CCN"], torch.tensor([0.8]))
+    assert drafts.held == ["CN", "CCO", "CCN"]
+    # What the first row let go of is free again.
+    assert not drafts.take(rows[1:2], items[1:2], [1.0], ["CO"], torch.tensor([0.3])).any()
+    assert drafts.held[1] == "CO"
+    later = Drafts(1, torch.device("cpu"), known={"CN"})
+    assert later.take(rows[:1], items[:1], [1.0], ["CN"], torch.tensor([0.1])).all()
+
+
 def test_rounds_bring_molecules_much_nearer_than_the_first_draft(moses: LoadedModel) -> None:
     errors = [
         sample_where(moses, 64, parse_where("logp=1"), Asking(rounds=rounds), wanted=PLAIN, workers=1)["logp_error"]

@@ -241,18 +241,18 @@ def test_a_longer_run_starts_with_a_shorter_one_and_values_can_be_given(druglike
     assert table["logp_requested"].nunique() == 3
 
 
-def test_requests_that_are_stopped_keep_what_is_finished(druglike: LoadedModel) -> None:
-    request, asking, seen = [Request("logp", 2, 2)], Asking(rounds=2), list[int]()
-    whole = sample_where(druglike, 192, request, asking, wanted=PLAIN, seed=3, workers=1)
+def test_requests_that_are_stopped_give_what_they_have_come_to(druglike: LoadedModel) -> None:
+    request, seen = [Request("logp", 2, 2)], list[int]()
     part = sample_where(
-        druglike, 192, request, asking, wanted=PLAIN, seed=3, workers=1, batch_size=64, progress=seen.append,
-        stop=lambda: bool(seen) and seen[-1] >= 80,
+        druglike, 128, request, Asking(rounds=4), wanted=PLAIN, seed=3, workers=1, progress=seen.append,
+        stop=lambda: len(seen) >= 2,
     )  # fmt: skip
-    assert 0 < len(part) < 192
-    assert part["smiles"].tolist() == whole["smiles"].tolist()[: len(part)]
-    assert not part.attrs["complete"]
+    assert 0 < len(part) <= 128
+    assert part.attrs["written"] < 3
     assert "logp_error" in part
     assert seen == sorted(seen)
+    whole = sample_where(druglike, 128, request, Asking(rounds=4), wanted=PLAIN, seed=3, workers=1)
+    assert whole["logp_error"].abs().mean() < part["logp_error"].abs().mean()
 
 
 def test_best_of_keeps_the_nearest_and_says_k(druglike: LoadedModel) -> None:

@@ -191,5 +191,6 @@ def _run(
     draw(files, shown, [""] * len(shown), destination)
     destination.finish(len(table))
     if stopper.requested:
-        destination.say(f"stopped by {stopper.requested}: {len(table):,} of {number:,} molecules")
+        near = ", as near as they had come" if asked else ""
+        destination.say(f"stopped by {stopper.requested}: {len(table):,} of {number:,} molecules{near}")
         raise typer.Exit(128 + signal.Signals[stopper.requested])

@@ -5,15 +5,15 @@ error of each molecule.
 
 The route: a value for every molecule (`request_values`), a latent under it (`guidance`, `refine`), tokens by the
 decoder under it; then rounds in which the model reads what it wrote and moves the latent by what is missing; the draft
-read as nearest is the molecule. RDKit only brings drafts into canonical form, computes no property before a molecule is
-finished, and none is rejected for its properties, unless ``best_of`` is above 1 or ``reader`` is RDKit.
+read as nearest, of those that no molecule before it is, is the molecule. RDKit only brings drafts into canonical form,
+computes no property before a molecule is finished, and none is rejected for its properties, unless ``best_of`` is above
+1 or ``reader`` is RDKit.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Literal, get_args
 
@@ -52,8 +52,8 @@ with it: three at once need many. Most molecules are there sooner."""
 MOST_BEST = 1000
 
 AT_ONCE = 2048
-"""Rows to begin with where there are rounds: rows that are there leave the batch, and 512 soon were few (a fifth less
-time on one core). What is written does not depend on it."""
+"""Rows that are moved together: rows that are there leave the batch, and 512 soon were few (a fifth less time on one
+core). A setting of the method, not of the machine: rows look at what the rows before them hold."""
 
 Compose = Callable[[torch.Tensor, torch.Tensor, float], tuple[list[Item], list[float]]]
 """Takes latents (N, D), the decoder's condition (N, C) and a guidance; writes N items, no tokens for what failed, and
@@ -161,10 +161,6 @@ def make_plan(loaded: LoadedModel, requests: Sequence[Request], asking: Asking =
     return Plan(found, warnings, replace(asking, prior=source, decoder=decoder), rounds)
 
 
-class _StoppedError(Exception):
-    """Somebody asked to stop while drafts were half way; they are lost."""
-
-
 class _Source:
     """Write molecules block by block under a plan, from one generator."""
 
@@ -180,8 +176,9 @@ class _Source:
         self.generator = torch.Generator(loaded.model.device).manual_seed(seed)
         self.rows = property_rows(loaded.model, self.generator)
         self.names = [info.name for info in loaded.model.property_info]
-        usual = max(default_batch_size(loaded.model.device), AT_ONCE if plan.rounds else 0)
-        self.rows_at_once = max(BLOCK * plan.asking.best_of, batch_size or usual)
+        self.batch_size = batch_size or max(default_batch_size(loaded.model.device), AT_ONCE)
+        self.rows_at_once = AT_ONCE if plan.rounds else self.batch_size
+        self.held: set[str] = set()
         self.values: list[torch.Tensor] = []
         self.nats: list[list[float]] = []
         self.drawn = self.written = 0
@@ -205,7 +202,7 @@ class _Source:
         values, z, kicks = (torch.cat(parts) for parts in zip(*(block[:3] for block in drawn), strict=True))
         chances = [torch.cat(parts) for parts in zip(*(block[3] for block in drawn), strict=True)]
         wanted = self.model.targets(values)
-        drafts = Drafts(len(z), z.device)
+        drafts = Drafts(len(z), z.device, self.held)
         live = torch.arange(len(z), device=z.device)
         self.drawn += len(z)
         for turn in range(self.plan.rounds + 1):
@@ -217,17 +214,16 @@ class _Source:
             read = read_back(self.loaded, written, z[live], self.workers)
             if self.watch:
                 self.watch(read.smiles)
-            if self.stop():
-                raise _StoppedError
             reading = self._judge(read, values[live], wanted[live])
-            drafts.take(live, written, costs, read.smiles, reading.missed)
-            short = reading.off > MET
+            repeats = drafts.take(live, written, costs, read.smiles, reading.missed)
+            short = (reading.off > MET) | repeats
             live = live[short]
             self.tell((self.drawn - len(live) * (1 - (turn + 1) / (self.plan.rounds + 1))) / self.plan.asking.best_of)
-            if turn == self.plan.rounds or not len(live):
+            if turn == self.plan.rounds or not len(live) or self.stop():
                 break
             moved = move(self.model, read.latents[short], reading.aims[short])
             z[live] = drafts.push(live, read.latents[short], moved, kicks[live, turn])
+        self.held.update(text for text in drafts.held if text)
         return values, drafts.items, drafts.nats
 
     def _judge(self, read: ReadBack, values: torch.Tensor, wanted: torch.Tensor) -> Reading:
@@ -270,7 +266,7 @@ class _Source:
         if self.compose is not None:
             return self.compose(z, cond, guidance)
         sequences = decode_tokens(
-            self.model, z, cond, self.options, batch_size=len(z), uniforms=chances, guidance=guidance
+            self.model, z, cond, self.options, batch_size=self.batch_size, uniforms=chances, guidance=guidance
         )  # fmt: skip
         return list(as_items(sequences)), sequences.nats.tolist()
 
@@ -291,7 +287,8 @@ def sample_where(
         n: rows wanted, 0 or more.
         requests: from `molvae.generate.requests.read_conditions`.
         asking: how the request is put to the model.
-        options, wanted, seed, batch_size, workers, progress, stop: see `molvae.generate.molecules.sample`.
+        options, wanted, seed, batch_size, workers, progress: see `molvae.generate.molecules.sample`.
+        stop: asked after each round; once it says so drafts are molecules as near as they have come.
         aims: (M, P) values for one molecule after another, NaN where nothing is asked, in place of those of
             ``requests``, which must be points of the same properties; taken again from the start when they run out.
         compose: writes molecules in place of the decoder alone, such as around a scaffold.
@@ -354,10 +351,9 @@ def _collect(
     """Fill ``collector``, as far as it goes; return the values of its rows."""
     values: list[torch.Tensor] = []
     enough = len(collector.rows) + collector.missing
-    with suppress(_StoppedError):
-        while collector.missing > 0 and collector.counts.drawn < GIVE_UP * enough + 2 * BLOCK and not source.stop():
-            _round(source, reader, collector, write, workers, values)
-            source.tell(len(collector.rows))
+    while collector.missing > 0 and collector.counts.drawn < GIVE_UP * enough + 2 * BLOCK and not source.stop():
+        _round(source, reader, collector, write, workers, values)
+        source.tell(len(collector.rows))
     return values
 
 
