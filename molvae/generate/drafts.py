@@ -10,8 +10,8 @@ last. MAD on ``moses``, 8 rounds, the same heads, n = 192 a property: logP .38 t
 
 Requests for several properties at once end at few molecules: of 1,112 rows for logP 1, QED .6 and TPSA 40 .62 were
 different. So a row never settles for what a row before it holds, and moves on as one does whose move changed nothing:
-.996, and errors grow by a few percent, because molecules that meet such a request are few. Only rows before it count, so that a longer run
-still starts with the molecules of a shorter one.
+.996, and errors grow by a few percent, because molecules that meet such a request are few. Only rows before it count,
+so that a longer run still starts with the molecules of a shorter one.
 """
 
 from __future__ import annotations
