@@ -19,9 +19,9 @@ from molvae.chem.rejected import Rejected
 from molvae.data.vocabulary import Vocabulary
 from molvae.files import carry_files
 from molvae.generate.anomaly import own_reference, read_reference, score
+from molvae.generate.asking import PLAINLY, Asking
 from molvae.generate.checking import check as check_molecules
 from molvae.generate.complete import TRIES, complete
-from molvae.generate.conditional import PLAINLY, Asking
 from molvae.generate.exact import ExactCodes, decode_exact, encode_exact, sample_exact
 from molvae.generate.impute import as_table, impute
 from molvae.generate.interpolate import interpolate
@@ -188,7 +188,7 @@ class MolVAE:
             batch_size, workers: molecules on the device at once, processes for chemistry; None takes what suits.
             conditions: what molecules should have, as in --where or as
                 ``{"logp": 2.5, "qed": (0.8, None), "target": "EGFR"}``.
-            asking: how they are asked for, see `molvae.generate.conditional.Asking`.
+            asking: how they are asked for, see `molvae.generate.asking.Asking`.
             scaffold: what every molecule holds, SMILES with one to three [*], or two fragments to be linked; then all
                 are different, and columns say what sits at each [*], see `molvae.generate.scaffold`.
 

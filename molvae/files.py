@@ -31,6 +31,12 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def directory_digest(directory: Path) -> str:
+    """Return the SHA-256 of the manifest of a model or dataset, which names that of every file; "" without one."""
+    manifest = directory / MANIFEST
+    return sha256_file(manifest) if manifest.is_file() else ""
+
+
 def sync_directory(path: Path) -> None:
     """Make renames inside ``path`` durable (fsync on the directory itself)."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -17,7 +17,7 @@ from molvae.benchmark.conditioning_grid import GRIDS, grid_of, requests_of
 from molvae.cli.conditioning import describe_conditioning
 from molvae.cli.main import main
 from molvae.errors import ConfigError, OutputError
-from molvae.generate.conditional import Asking
+from molvae.generate.asking import Asking
 from molvae.kept import Kept
 from molvae.nn.checkpoint import load_model
 from molvae.report.calibration import calibration_png, calibration_svg

@@ -23,7 +23,7 @@ from molvae.data.prepare import PrepareOptions, prepare
 from molvae.data.remap import with_properties
 from molvae.data.splits import Splitter
 from molvae.errors import InputError, UnknownNameError
-from molvae.generate.conditional import Asking, make_plan
+from molvae.generate.asking import Asking, make_plan
 from molvae.generate.levels import categories, held_for, level_nats, settle
 from molvae.generate.refine import request_nats
 from molvae.generate.request_values import draw_values, property_rows, row_weights

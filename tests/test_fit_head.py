@@ -18,7 +18,8 @@ from molvae.config import Config, ModelConfig
 from molvae.data.dataset import PropertyInfo
 from molvae.data.vocabulary import Vocabulary
 from molvae.errors import ConfigError, InputError, ModelFileError, UnknownNameError
-from molvae.generate.conditional import Asking, sample_where
+from molvae.generate.asking import Asking
+from molvae.generate.conditional import sample_where
 from molvae.generate.impute import COMPUTED, GIVEN, MISSING, PREDICTED, impute
 from molvae.generate.labelled import label, read_labels
 from molvae.generate.predict import (

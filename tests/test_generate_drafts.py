@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from molvae.chem.properties import compute
+from molvae.generate.asking import Asking
 from molvae.generate.chemistry import Item
-from molvae.generate.conditional import Asking, sample_where
+from molvae.generate.conditional import sample_where
 from molvae.generate.drafts import BOLDER, BOLDEST, KICK, Drafts
 from molvae.generate.read_back import ReadBack
 from molvae.generate.reading import read_drafts

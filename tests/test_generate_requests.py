@@ -14,7 +14,8 @@ from molvae import MolVAE
 from molvae.config import build_config
 from molvae.data.dataset import PropertyInfo
 from molvae.errors import ConfigError, InputError, UnknownNameError
-from molvae.generate.conditional import Asking, make_plan, sample_where
+from molvae.generate.asking import Asking, make_plan
+from molvae.generate.conditional import sample_where
 from molvae.generate.guidance import GuidedStepper, sample_guided
 from molvae.generate.refine import move, request_nats, resample
 from molvae.generate.request_report import Reader, errors_of

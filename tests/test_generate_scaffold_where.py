@@ -14,7 +14,7 @@ from molvae.chem.attachment import read_scaffold, substituents
 from molvae.chem.open_ends import lay_out
 from molvae.cli.main import main
 from molvae.errors import ConfigError, InputError, UnknownNameError
-from molvae.generate.conditional import Asking
+from molvae.generate.asking import Asking
 from molvae.generate.requests import parse_where
 from molvae.generate.sampling import DEFAULT, SamplingOptions
 from molvae.generate.scaffold import sample_scaffold

@@ -16,7 +16,7 @@ from molvae import __version__
 from molvae.config import Config, PriorConfig, build_config, merge_values
 from molvae.data.dataset import Dataset
 from molvae.errors import ConfigError, InputError, UnknownNameError
-from molvae.files import sha256_file, write_json
+from molvae.files import directory_digest, write_json
 from molvae.generate.wanted import PROPERTIES
 from molvae.objectives.objective import Objective
 from molvae.objectives.presets import PRESETS, find_row
@@ -150,13 +150,9 @@ def plan_row(name: str, request: Request, dataset: Dataset) -> RowPlan:
 
 def write_request(directory: Path, request: Request, dataset: Dataset) -> None:
     """Keep what was asked for, so that a resumed comparison stays the same one."""
-    content = {"molvae": __version__, "dataset": str(dataset.directory), "dataset_digest": dataset_digest(dataset)}
+    source = dataset.directory
+    content = {"molvae": __version__, "dataset": str(source), "dataset_digest": directory_digest(source)}
     write_json(directory / REQUEST_FILE, {**content, "request": asdict(request)})
-
-
-def dataset_digest(dataset: Dataset) -> str:
-    """Return the SHA-256 of the dataset's manifest, which names that of every file."""
-    return sha256_file(dataset.directory / "manifest.json")
 
 
 def resumed(directory: Path, dataset: Dataset, given: Mapping[str, Any]) -> Request:
@@ -175,7 +171,7 @@ def resumed(directory: Path, dataset: Dataset, given: Mapping[str, Any]) -> Requ
         old = Request(**{**entry, **lists})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{directory} holds no comparison to resume.", "Leave --resume out to start one.") from error
-    if content["dataset_digest"] != dataset_digest(dataset):
+    if content["dataset_digest"] != directory_digest(dataset.directory):
         raise ConfigError(
             f"{directory} was started with the dataset {content['dataset']}, and {dataset.directory} differs from it.",
             "Give that dataset, or start another comparison.",

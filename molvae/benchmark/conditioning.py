@@ -20,7 +20,8 @@ from molvae.benchmark.conditioning_grid import TOGETHER, grid_of, requests_of
 from molvae.chem.fingerprints import morgan, tanimoto
 from molvae.chem.properties import PROPERTIES
 from molvae.errors import InputError
-from molvae.generate.conditional import PLAINLY, Asking, Plan, make_plan, sample_where
+from molvae.generate.asking import PLAINLY, Asking, Plan, make_plan
+from molvae.generate.conditional import sample_where
 from molvae.generate.molecules import sample
 from molvae.generate.request_report import Reader
 from molvae.generate.requests import Request

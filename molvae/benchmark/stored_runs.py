@@ -19,7 +19,7 @@ from molvae.chem.alerts import moses_alerts
 from molvae.chem.rejected import Rejected
 from molvae.chem.standardize import read
 from molvae.errors import BusyError, ConfigError, InputError
-from molvae.files import directory_lock, sha256_file, write_json, write_text
+from molvae.files import directory_digest, directory_lock, write_json, write_text
 from molvae.nn.checkpoint import LoadedModel
 from molvae.optimize.oracles import Oracle
 from molvae.optimize.registry import find_method, parse_options
@@ -199,8 +199,7 @@ def run_plan(
         ConfigError: when a stored result was made under other terms.
     """
     space = ModelSpace(loaded)
-    manifest = loaded.directory / "manifest.json"
-    model = sha256_file(manifest) if manifest.is_file() else ""
+    model = directory_digest(loaded.directory)
     for entry in plan.entries():
         if entry.path(directory).is_file():
             _check_terms(entry, plan, directory, model)

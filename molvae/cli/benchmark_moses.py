@@ -118,15 +118,15 @@ def _plan(
     """
     from molvae.benchmark.moses_run import Plan
     from molvae.errors import InputError
-    from molvae.files import MANIFEST, sha256_file
+    from molvae.files import directory_digest, sha256_file
     from molvae.generate.known import read_smiles
     from molvae.generate.writing import resolve_rounds
 
     if loaded is not None:
         own = float(loaded.facts.get("temperature", 1.0)) if temperature is None else temperature
-        manifest = sha256_file(loaded.directory / MANIFEST)
         turns = resolve_rounds(loaded, rounds)
-        subject = {"model": loaded.directory.name, "sha256": manifest, "temperature": own, "rounds": turns}
+        digest = directory_digest(loaded.directory)
+        subject = {"model": loaded.directory.name, "sha256": digest, "temperature": own, "rounds": turns}
         return Plan(subject, number or USUAL, seeds)
     rows = len(read_smiles(str(samples)))
     if number is not None and number > rows:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from molvae.generate.conditional import Asking
+    from molvae.generate.asking import Asking
     from molvae.kept import Kept
     from molvae.nn.checkpoint import LoadedModel
 
@@ -41,12 +41,13 @@ class Conditions:
 
     def keep(self, path: Path | None, resume: bool, loaded: LoadedModel) -> Kept:
         """Return what holds the parts until all of them are there, beside the file at ``path``."""
-        from molvae.files import MANIFEST, sha256_file
+        from molvae.files import directory_digest, sha256_file
         from molvae.kept import Kept
 
-        manifest = loaded.directory / MANIFEST
-        model = sha256_file(manifest) if manifest.is_file() else str(loaded.directory)
-        return Kept(path, {"model": model, **asdict(self)}, resume)
+        source = Path(self.source)
+        content = sha256_file(source) if source.is_file() else directory_digest(source)
+        model = directory_digest(loaded.directory) or str(loaded.directory)
+        return Kept(path, {"model": model, "content": content, **asdict(self)}, resume)
 
     def measure(self, loaded: LoadedModel, workers: int | None, kept: Kept) -> dict[str, Any]:
         """Measure ``loaded`` and show how far it is."""

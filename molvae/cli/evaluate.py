@@ -91,7 +91,7 @@ def command(
     from molvae.benchmark.evaluation import Settings
     from molvae.cli.conditioning import Conditions, describe_conditioning, write_picture
     from molvae.cli.output import Destination, going_on
-    from molvae.generate.conditional import Asking
+    from molvae.generate.asking import Asking
     from molvae.nn.checkpoint import load_model
 
     destination = Destination(output, (".json",))

@@ -52,7 +52,7 @@ def command(
     from molvae.cli.output import going_on
     from molvae.data.dataset import load_dataset
     from molvae.errors import OutputError
-    from molvae.files import MANIFEST, sha256_file
+    from molvae.files import directory_digest
     from molvae.kept import Kept
     from molvae.nn.checkpoint import load_model
     from molvae.train.prior_codes import dataset_for
@@ -61,9 +61,9 @@ def command(
         raise OutputError(f"{output} exists already.", "Choose another output or remove it first.")
     source = load_model(model, device)
     data = dataset_for(source, load_dataset(dataset), conditions=False)
-    manifest = source.directory / MANIFEST
-    digest = sha256_file(manifest) if manifest.is_file() else str(source.directory)
-    kept = Kept(output, {"model": digest, "drafts": drafts, "molecules": molecules, "seed": seed}, resume)
+    subject = {"model": source.directory, "dataset": data.directory}
+    digests = {what: directory_digest(path) or str(path) for what, path in subject.items()}
+    kept = Kept(output, {**digests, "drafts": drafts, "molecules": molecules, "seed": seed}, resume)
     with going_on(kept):
         judged = _teach(source, data, (drafts, molecules), seed, workers, kept)
         table = _table(source.model.predict_names, judged)

@@ -42,7 +42,7 @@ WhereReader = Annotated[
 def read_asked(where: str | None, *how: Any) -> Any:
     """Return the requests and how they are put, None where nothing is asked for."""
     from molvae.errors import ConfigError
-    from molvae.generate.conditional import Asking
+    from molvae.generate.asking import Asking
     from molvae.generate.requests import parse_where
 
     asking = Asking(*how)

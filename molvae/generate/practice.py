@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from molvae.chem.properties import PROPERTIES, compute
 from molvae.errors import ConfigError
+from molvae.generate.asking import Asking
 from molvae.generate.chemistry import Readable
-from molvae.generate.conditional import Asking, sample_where
+from molvae.generate.conditional import sample_where
 from molvae.generate.latents import read_smiles
 from molvae.generate.request_values import property_rows
 from molvae.generate.requests import Request

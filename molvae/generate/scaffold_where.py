@@ -20,8 +20,9 @@ from molvae.chem.codec_check import check_decoded
 from molvae.chem.parallel import map_items
 from molvae.chem.rejected import Rejected
 from molvae.errors import ConfigError
+from molvae.generate.asking import PLAINLY, Asking
 from molvae.generate.chemistry import Item
-from molvae.generate.conditional import PLAINLY, Asking, sample_where
+from molvae.generate.conditional import sample_where
 from molvae.generate.molecules import sample
 from molvae.generate.requests import Condition, Request, read_conditions
 from molvae.generate.sampling import DEFAULT, SamplingOptions

@@ -14,7 +14,7 @@ import difflib
 import numpy as np
 
 from molvae.errors import UnknownNameError
-from molvae.files import sha256_file
+from molvae.files import directory_digest
 from molvae.generate.predict import STRANGE, Prediction, Predictor, predictable
 from molvae.nn.checkpoint import LoadedModel
 
@@ -45,9 +45,7 @@ class HeadOracle:
             known = ", ".join(names) or "none"
             raise UnknownNameError(f"The model has no head {self._property!r}.", f"{hint}It predicts: {known}.")
         self.name = f"{HEAD}{prediction}"
-        manifest = loaded.directory / "manifest.json"
-        model = sha256_file(manifest)[:16] if manifest.is_file() else "?"
-        self.identity = f"{self.name}@{model}"
+        self.identity = f"{self.name}@{directory_digest(loaded.directory)[:16] or '?'}"
         self._predictor = Predictor(loaded, [self._property])
 
     def __call__(self, smiles: list[str]) -> list[float]:

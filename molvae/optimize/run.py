@@ -19,7 +19,7 @@ from typing import Any
 
 from molvae import __version__
 from molvae.errors import ConfigError, InputError, OracleError, OutputError
-from molvae.files import directory_lock, sha256_file
+from molvae.files import directory_digest, directory_lock
 from molvae.nn.checkpoint import LoadedModel
 from molvae.optimize.budget import BudgetedOracle
 from molvae.optimize.goal import GoalOracle
@@ -162,8 +162,7 @@ def optimize(
         OracleError: when the oracle mostly fails; what was found is written first.
     """
     settings = Settings(method, budget, seed, minimize, min_similarity, options, keep=keep)
-    manifest = loaded.directory / "manifest.json"
-    model = sha256_file(manifest) if manifest.is_file() else ""
+    model = directory_digest(loaded.directory)
     with ExitStack() as stack:
         found = find_oracle(oracle, timeout, loaded)
         if isinstance(oracle, str):

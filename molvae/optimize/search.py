@@ -205,7 +205,7 @@ class Search:
             self.progress(Progress(self.oracle.n_calls, self.oracle.budget, best, top, self._leaders()))
 
     def _leaders(self) -> tuple[tuple[str, float], ...]:
-        made = [(one.smiles, one.score) for one in self.found if one.start and not math.isnan(one.score)]
+        made = ((one.smiles, one.score) for one in self.found if one.start and not math.isnan(one.score))
         return tuple(nlargest(LEADERS, made, key=lambda one: self.sign * one[1]))
 
     def step(self, method: Method) -> int:

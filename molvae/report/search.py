@@ -23,9 +23,8 @@ from molvae.report.volumes import volume_chart
 PAIRS, LISTED = 12, 10
 ALIKE = 0.8
 """Tanimoto similarity (Morgan radius 2, 2,048 bits) from which on two molecules are too alike to show both."""
-LOOKED_AT = 300
-"""Of the best molecules, when those are chosen that differ."""
 RAW = "raw_"
+BEST = {"smiles", "score", "parent", "similarity"}
 CALLS = {
     "calls": "unique molecules scored",
     "failed": "the oracle gave no score",
@@ -70,7 +69,7 @@ def search_section(run: SearchRun, cards: list[Card], several: bool) -> Section 
     if tiles := _improvements(run.best):
         text = "Left the start, right the best molecule made from it; orange marks what they do not share."
         section.blocks.append(Block("Before and after", text, tiles=tiles))
-    section.blocks += [*_best(run, ranked), *_front(run), *_call_counts(run)]
+    section.blocks += [*(_best(run, ranked) if set(run.best.columns) >= BEST else []), *_front(run), *_call_counts(run)]
     return section
 
 
@@ -93,23 +92,18 @@ def differing(smiles: Sequence[str], most: int = LISTED) -> list[int]:
 def _best(run: SearchRun, ranked: pd.DataFrame) -> Sequence[Block]:
     """Return the best molecules that differ, drawn, with what is behind their score, or else with usual properties."""
     given = {one for one in run.settings.get("starts") or [] if isinstance(one, str)}
-    origin = dict(zip(run.best["smiles"], run.best["parent"], strict=True)) if {"parent"} <= set(run.best) else {}
-    near = dict(zip(run.best["smiles"], run.best["similarity"], strict=True)) if "similarity" in run.best else {}
-    rows = ranked.drop_duplicates("smiles")
+    raw = {name: name.removeprefix(RAW) for name in ranked.columns if name.startswith(RAW)}
+    # best.csv is in order, leaves out what the goal refuses, and names the start of each.
+    rows = run.best.merge(ranked[["smiles", *raw]].drop_duplicates("smiles"), on="smiles")
     rows = rows[rows["parent"] != ""] if given else rows
-    if origin:  # best.csv leaves out what the goal refuses, and names the start of each
-        rows = rows[rows["smiles"].isin(list(origin))]
-    rows = rows.head(LOOKED_AT)
     chosen = rows.iloc[differing(rows["smiles"].tolist())]
     if chosen.empty:
         return []
-    raw = {name: name.removeprefix(RAW) for name in chosen.columns if name.startswith(RAW)}
     tiles = []
     for row in records(chosen if raw else with_properties(chosen)):
         facts = [("score", short(float(row["score"]))), *figures_of(row, raw or CAPTION)]
-        parent = origin.get(row["smiles"], "") if given else ""
-        if parent:
-            facts += figures_of({"near": near.get(row["smiles"])}, {"near": "similarity"})
+        parent = row["parent"] if given else ""
+        facts += figures_of(row, {"similarity": "similarity"}) if parent else []
         tiles.append(analogue(parent, row["smiles"], facts, _alerts(row["smiles"])))
     text = f"The best {len(tiles)} of which no two are {ALIKE:g} similar or more (Tanimoto, Morgan radius 2)"
     text += "; orange marks what the start does not have." if given else "."
