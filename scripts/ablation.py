@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from molvae.benchmark.pmo import Plan
 from molvae.benchmark.stored_runs import missing, missing_line, stored
 from molvae.cli.benchmark_runs import finish, make_missing
+from molvae.optimize.operators import MOVES
 
 WHOLE = "whole"
 PARTS = {
@@ -37,10 +38,11 @@ PARTS = {
     "no-gate": "gate=off",
     "gate-moses": "gate=moses",
     "gate-nats": "gate=nats",
+    "with-graph-swap": "moves=" + "+".join(MOVES),
     "five-per-scaffold": "per_scaffold=5",
     "decoder-update": "update=250",
 }
-"""Part to the settings without it; the last four are off as a rule and on here."""
+"""Part to the settings without it; the last five are off as a rule and on here."""
 
 
 def compare(directory: Path, parts: list[str], plans: dict[str, Plan]) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from molvae.chem.rejected import Rejected
 from molvae.chem.standardize import standardize
 from molvae.optimize import graph_moves, string_moves
 from molvae.optimize.graph_moves import MOVES, cross, draft, finish, mutate
+from molvae.optimize.graph_swaps import SWAPS, make_aromatic, make_saturated, swap, swap_branch
 
 SMILES = (
     "CC(=O)Nc1ccc(O)cc1", "Cc1ccc(S(=O)(=O)NC2CCN(C)CC2)cc1", "C[C@H](N)C(=O)O", "c1ccc2[nH]ccc2c1", "C1CCCCC1",
@@ -43,6 +44,63 @@ def test_what_is_remembered_of_a_parent_is_not_touched_by_edits() -> None:
         for edit in MOVES:
             edit(draft(mol), np.random.default_rng(3))
         assert [mutate(mol, np.random.default_rng(seed)) for seed in range(20)] == fresh
+        assert finish(draft(mol).graph) == Chem.MolToSmiles(mol) == before
+
+
+RINGS = {
+    "CC1CCCCC1": "Cc1ccccc1", "CC1CCOCC1": "Cc1ccncc1", "CC1CCC[NH2+]C1": "Cc1cccnc1", "OC1CCOC1": "Oc1ccoc1",
+    "CN1CCCC1": "Cn1cccc1", "CN1CCN(C)CC1": "Cc1ccc(C)cc1",
+}  # fmt: skip
+"""A saturated ring and the aromatic one it becomes: two electrons come from the atom that has them, an atom with a
+substituent is carbon, another one that is not carbon is nitrogen."""
+
+
+@pytest.mark.parametrize(("ring", "aromatic"), RINGS.items())
+def test_a_saturated_ring_becomes_aromatic(ring: str, aromatic: str) -> None:
+    made = set()
+    for seed in range(20):
+        work = draft(Chem.MolFromSmiles(ring))
+        assert make_aromatic(work, np.random.default_rng(seed))
+        made.add(finish(work.graph))
+    assert made == {Chem.CanonSmiles(aromatic)}
+
+
+@pytest.mark.parametrize("ring", ["CC1(C)CCCCC1", "O=C1CCCO1", "C1CC1", "c1ccccc1", "C1CCC2(C1)CCCC2", "CCO"])
+def test_a_ring_that_cannot_be_aromatic_is_left_alone(ring: str) -> None:
+    for seed in range(10):
+        work = draft(Chem.MolFromSmiles(ring))
+        before = finish(Chem.RWMol(work.graph))
+        assert not make_aromatic(work, np.random.default_rng(seed))
+        assert finish(work.graph) == before
+
+
+def test_an_aromatic_ring_becomes_saturated_and_its_substituents_stay() -> None:
+    work = draft(Chem.MolFromSmiles("Cc1ccc(C(=O)O)nc1"))
+    assert make_saturated(work, np.random.default_rng(0))
+    assert finish(work.graph) == Chem.CanonSmiles("CC1CCC(C(=O)O)NC1")
+
+
+def test_a_swapped_branch_leaves_the_larger_side_and_brings_a_common_group() -> None:
+    chance, made = np.random.default_rng(0), set()
+    for _ in range(300):
+        work = draft(Chem.MolFromSmiles("Clc1ccc2ccccc2c1"))
+        assert swap_branch(work, chance)
+        made.add(finish(work.graph))
+    assert len(made) == len(graph_moves.GROUPS)
+    naphthalene = Chem.MolFromSmiles("c1ccc2ccccc2c1")
+    assert all(Chem.MolFromSmiles(one).HasSubstructMatch(naphthalene) for one in made)
+    assert not any("Cl" in one for one in made)
+
+
+def test_swaps_are_molecules_and_leave_their_parent_as_it_was() -> None:
+    for mol in MOLS:
+        before = Chem.MolToSmiles(mol)
+        made = [swap(mol, np.random.default_rng(seed)) for seed in range(30)]
+        assert made == [swap(Chem.Mol(mol), np.random.default_rng(seed)) for seed in range(30)]
+        assert all(is_molecule(one) for one in made if one)
+        assert before not in made
+        for edit in SWAPS:
+            edit(draft(mol), np.random.default_rng(3))
         assert finish(draft(mol).graph) == Chem.MolToSmiles(mol) == before
 
 

@@ -408,6 +408,19 @@ def test_analogues_of_one_lead_and_their_page(model: Path, tmp_path: Path, capsy
     assert (settings["keep"], settings["min_similarity"]) == ("N", 0.1)
 
 
+@pytest.mark.parametrize("name", ["--options", "--method-settings"])
+def test_a_method_takes_its_settings_by_the_name_that_benchmarks_use(
+    name: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("--oracle", "logp", "-m", model, "--device", "cpu", "--budget", 4, name)
+    code, _, err = cli(capsys, *asked, "gate=moses,surrogate=off", "-o", tmp_path / "run")
+    assert code == 0, err
+    assert json.loads((tmp_path / "run/run.json").read_text())["settings"]["options"] == "gate=moses,surrogate=off"
+    code, _, err = cli(capsys, *asked, "moves=graph", "-o", tmp_path / "other")
+    assert code == InputError.exit_code
+    assert "graph-swap" in err
+
+
 def test_an_analogue_is_half_like_its_lead_unless_told_otherwise(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

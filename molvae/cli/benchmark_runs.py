@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 Directory = Annotated[Path, typer.Option("-o", "--output", help="Directory of the table.", show_default=False)]
 Methods = Annotated[str, typer.Option("--method", metavar="A,B,...", help="Search methods, see molvae optimize.")]
 Seeds = Annotated[str, typer.Option("--seeds", metavar="0,1,...", help="A run for each.")]
-Options = Annotated[str, typer.Option("--options", metavar="A=1,B=2,...", help="The method's own settings.")]
+Options = Annotated[
+    str, typer.Option("--options", "--method-settings", metavar="A=1,B=2,...", help="The method's own settings.")
+]
 Show = Annotated[bool, typer.Option("--table-only", help="Run nothing; show what is there.")]
 
 

@@ -92,12 +92,13 @@ MethodName = Annotated[
         help="How to search: hybrid, cmaes, ga, gradient, turbo, tanimoto-bo, or random, the baseline.",
     ),
 ]
-MethodSettings = Annotated[
+Options = Annotated[
     str,
     typer.Option(
+        "--options",
         "--method-settings",
-        metavar="KEY=VALUE,...",
-        help="The method's own settings, such as gate=off,moves=graph of hybrid; a wrong one lists them.",
+        metavar="A=1,B=2,...",
+        help="The method's own settings, such as gate=moses,surrogate=off of hybrid; a wrong one lists them.",
         show_default=False,
     ),
 ]
@@ -143,7 +144,7 @@ def command(
     start: StartFile = None,
     smiles_column: SmilesColumn = None,
     method: MethodName = "hybrid",
-    method_settings: MethodSettings = "",
+    options: Options = "",
     budget: Budget = 500,
     minimize: Minimize = False,
     analogues_of: AnaloguesOf = None,
@@ -174,7 +175,7 @@ def command(
 
     near, oracle = _of_lead(analogues_of, min_similarity, oracle, goal)
     # Whatever can be refused is refused before the model is loaded.
-    Settings(method, budget, seed, minimize, near, method_settings, keep=keep)
+    Settings(method, budget, seed, minimize, near, options, keep=keep)
     starts = _starts(start, smiles_column, analogues_of)
     find = _finder(oracle, goal, timeout)
     scorer = find(None)
@@ -185,7 +186,7 @@ def command(
         with search_view(budget) as show:
             result = optimize(
                 loaded, scorer, starts, method, budget, seed, output, show,
-                minimize=minimize, min_similarity=near, resume=resume, options=method_settings, keep=keep,
+                minimize=minimize, min_similarity=near, resume=resume, options=options, keep=keep,
             )  # fmt: skip
     finally:
         getattr(scorer, "close", nullcontext)()

@@ -8,7 +8,7 @@ set anew by valence. The idea of such moves for search: Jensen 2019, doi 10.1039
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -34,7 +34,7 @@ REMEMBERED = 2000
 RING_SIZES = {3: 0.3, 4: 0.2, 5: 3.0, 6: 4.0, 7: 0.5}
 TRIES = 6
 SINGLE, DOUBLE, TRIPLE = Chem.BondType.SINGLE, Chem.BondType.DOUBLE, Chem.BondType.TRIPLE
-_STEPS = {SINGLE: 1, DOUBLE: 2, TRIPLE: 3}
+STEPS = {SINGLE: 1, DOUBLE: 2, TRIPLE: 3}
 _KINDS = {1: SINGLE, 2: DOUBLE, 3: TRIPLE}
 
 
@@ -91,7 +91,7 @@ def finish(graph: Chem.RWMol) -> str:
     return "" if "." in smiles else smiles
 
 
-def _pick(options: Sequence[int], chance: Chance) -> int:
+def pick(options: Sequence[int], chance: Chance) -> int:
     return options[int(chance.integers(len(options)))]
 
 
@@ -103,7 +103,7 @@ def _element(chance: Chance, least_bonds: int = 1) -> str:
 
 def _used(graph: Chem.RWMol, index: int) -> int:
     """Return how many bonds an atom of a Kekule form uses."""
-    return sum(_STEPS.get(bond.GetBondType(), 9) for bond in graph.GetAtomWithIdx(index).GetBonds())
+    return sum(STEPS.get(bond.GetBondType(), 9) for bond in graph.GetAtomWithIdx(index).GetBonds())
 
 
 def add_atom(work: Draft, chance: Chance) -> bool:
@@ -111,7 +111,7 @@ def add_atom(work: Draft, chance: Chance) -> bool:
     sites = work.open_atoms()
     if not sites:
         return False
-    site = _pick(sites, chance)
+    site = pick(sites, chance)
     double = work.hydrogens[site] > 1 and chance.random() < 0.2
     new = work.graph.AddAtom(Chem.Atom(_element(chance, 2 if double else 1)))
     work.graph.AddBond(site, new, DOUBLE if double else SINGLE)
@@ -124,7 +124,7 @@ def add_group(work: Draft, chance: Chance) -> bool:
     if not sites:
         return False
     group = draft(Chem.MolFromSmiles(GROUPS[int(chance.integers(len(GROUPS)))])).graph
-    site, size = _pick(sites, chance), work.graph.GetNumAtoms()
+    site, size = pick(sites, chance), work.graph.GetNumAtoms()
     work.graph.InsertMol(group)
     work.graph.AddBond(site, size, SINGLE)
     return True
@@ -135,7 +135,7 @@ def insert_atom(work: Draft, chance: Chance) -> bool:
     bonds = [bond.GetIdx() for bond in work.graph.GetBonds() if bond.GetBondType() == SINGLE]
     if not bonds:
         return False
-    bond = work.graph.GetBondWithIdx(_pick(bonds, chance))
+    bond = work.graph.GetBondWithIdx(pick(bonds, chance))
     left, right = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
     work.graph.RemoveBond(left, right)
     new = work.graph.AddAtom(Chem.Atom(_element(chance, 2)))
@@ -149,7 +149,7 @@ def remove_atom(work: Draft, chance: Chance) -> bool:
     atoms = [atom.GetIdx() for atom in work.graph.GetAtoms() if atom.GetDegree() in (1, 2)]
     if not atoms or work.graph.GetNumAtoms() < 3:
         return False
-    index = _pick(atoms, chance)
+    index = pick(atoms, chance)
     near = [atom.GetIdx() for atom in work.graph.GetAtomWithIdx(index).GetNeighbors()]
     if len(near) == 2:
         if work.graph.GetBondBetweenAtoms(*near) is not None:
@@ -162,7 +162,7 @@ def remove_atom(work: Draft, chance: Chance) -> bool:
 def change_element(work: Draft, chance: Chance) -> bool:
     """Turn an uncharged atom into another element that can hold its bonds."""
     atoms = [atom.GetIdx() for atom in work.graph.GetAtoms() if atom.GetFormalCharge() == 0]
-    index = _pick(atoms, chance) if atoms else -1
+    index = pick(atoms, chance) if atoms else -1
     if index < 0 or _used(work.graph, index) > 4:
         return False
     atom = work.graph.GetAtomWithIdx(index)
@@ -178,7 +178,7 @@ def exchange_atoms(work: Draft, chance: Chance) -> bool:
     hetero = [atom.GetIdx() for atom in work.graph.GetAtoms() if atom.GetSymbol() != "C" and not atom.GetFormalCharge()]
     if not hetero:
         return False
-    one = _pick(hetero, chance)
+    one = pick(hetero, chance)
     symbol = work.graph.GetAtomWithIdx(one).GetSymbol()
     fitting = [
         atom.GetIdx() for atom in work.graph.GetAtoms()
@@ -188,7 +188,7 @@ def exchange_atoms(work: Draft, chance: Chance) -> bool:
     ]  # fmt: skip
     if not fitting:
         return False
-    other = _pick(fitting, chance)
+    other = pick(fitting, chance)
     partner = work.graph.GetAtomWithIdx(other).GetSymbol()
     work.graph.ReplaceAtom(one, Chem.Atom(partner))
     work.graph.ReplaceAtom(other, Chem.Atom(symbol))
@@ -199,7 +199,7 @@ def change_bond(work: Draft, chance: Chance) -> bool:
     """Make a bond one step stronger where both atoms have hydrogen to give, or one step weaker."""
     choices = []
     for bond in work.graph.GetBonds():
-        steps = _STEPS.get(bond.GetBondType(), 0)
+        steps = STEPS.get(bond.GetBondType(), 0)
         free = min(work.hydrogens[bond.GetBeginAtomIdx()], work.hydrogens[bond.GetEndAtomIdx()])
         choices += [(bond.GetIdx(), steps + 1)] if steps and steps < 3 and free else []
         choices += [(bond.GetIdx(), steps - 1)] if steps > 1 else []
@@ -215,7 +215,7 @@ def close_ring(work: Draft, chance: Chance) -> bool:
     sites = work.open_atoms()
     if len(sites) < 2:
         return False
-    first = _pick(sites, chance)
+    first = pick(sites, chance)
     distances = Chem.GetDistanceMatrix(work.graph)[first]
     others = [site for site in sites if int(distances[site]) + 1 in RING_SIZES]
     if not others:
@@ -230,17 +230,17 @@ def open_ring(work: Draft, chance: Chance) -> bool:
     bonds = [bond.GetIdx() for bond in work.graph.GetBonds() if bond.IsInRing() and bond.GetBondType() == SINGLE]
     if not bonds:
         return False
-    bond = work.graph.GetBondWithIdx(_pick(bonds, chance))
+    bond = work.graph.GetBondWithIdx(pick(bonds, chance))
     work.graph.RemoveBond(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx())
     return True
 
 
-def _cut(work: Draft, chance: Chance) -> tuple[int, int, list[int], list[int]] | None:
+def cut(work: Draft, chance: Chance) -> tuple[int, int, list[int], list[int]] | None:
     """Cut a bond outside rings; return its two atoms and the atoms of either side, one side at random first."""
     if not work.cuts:
         return None
     graph = work.graph
-    bond = graph.GetBondWithIdx(_pick(work.cuts, chance))
+    bond = graph.GetBondWithIdx(pick(work.cuts, chance))
     ends = [bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()]
     if chance.random() < 0.5:
         ends.reverse()
@@ -250,14 +250,14 @@ def _cut(work: Draft, chance: Chance) -> tuple[int, int, list[int], list[int]] |
     return ends[0], ends[1], found[0], found[1]
 
 
-def _drop(graph: Chem.RWMol, atoms: list[int]) -> None:
+def drop(graph: Chem.RWMol, atoms: list[int]) -> None:
     for index in sorted(atoms, reverse=True):
         graph.RemoveAtom(index)
 
 
 def move_branch(work: Draft, chance: Chance) -> bool:
     """Take the smaller side of a bond and put it on another atom."""
-    parts = _cut(work, chance)
+    parts = cut(work, chance)
     if parts is None:
         return False
     left, right, side, other = parts
@@ -266,20 +266,23 @@ def move_branch(work: Draft, chance: Chance) -> bool:
     sites = [site for site in side if work.hydrogens[site] and site != left]
     if not sites:
         return False
-    work.graph.AddBond(_pick(sites, chance), right, SINGLE)
+    work.graph.AddBond(pick(sites, chance), right, SINGLE)
     return True
 
 
 def remove_branch(work: Draft, chance: Chance) -> bool:
     """Cut a bond and drop the smaller side."""
-    parts = _cut(work, chance)
+    parts = cut(work, chance)
     if parts is None:
         return False
-    _drop(work.graph, min(parts[2], parts[3], key=len))
+    drop(work.graph, min(parts[2], parts[3], key=len))
     return True
 
 
-MOVES: dict[Callable[[Draft, Chance], bool], float] = {
+Edit = Callable[[Draft, Chance], bool]
+"""Changes the graph of a draft; says whether it found something to change."""
+
+MOVES: dict[Edit, float] = {
     add_atom: 1.5, add_group: 1.0, insert_atom: 1.0, remove_atom: 1.5, change_element: 2.0, exchange_atoms: 1.0,
     change_bond: 1.0, close_ring: 1.0, open_ring: 0.5, move_branch: 1.5, remove_branch: 0.7,
 }  # fmt: skip
@@ -292,9 +295,14 @@ def mutate(mol: Chem.Mol, chance: Chance) -> str:
     >>> mutate(Chem.MolFromSmiles("CCO"), np.random.default_rng(0)) not in ("", "CCO")
     True
     """
+    return edit_with(MOVES, mol, chance)
+
+
+def edit_with(edits: Mapping[Edit, float], mol: Chem.Mol, chance: Chance) -> str:
+    """Return the SMILES after one of ``edits``, drawn by its weight, "" when `TRIES` gave no other molecule."""
     before = _written(mol)
-    weights = np.array(list(MOVES.values()))
-    moves = list(MOVES)
+    weights = np.array(list(edits.values()))
+    moves = list(edits)
     for _ in range(TRIES):
         work = draft(mol)
         if not moves[int(chance.choice(len(moves), p=weights / weights.sum()))](work, chance):
@@ -312,21 +320,21 @@ def cross(first: Chem.Mol, second: Chem.Mol, chance: Chance, most_atoms: int = 7
     ``first`` instead.
     """
     for _ in range(TRIES):
-        parts = _cut(draft(second), chance)
+        parts = cut(draft(second), chance)
         if parts is None:
             return ""
         left, right = draft(first), draft(second).graph
         graft = chance.random() < 0.25
-        mine = None if graft else _cut(left, chance)
+        mine = None if graft else cut(left, chance)
         sites = left.open_atoms()
         if (graft and not sites) or not (graft or mine):
             continue
         size = left.graph.GetNumAtoms()
-        site, dropped = (_pick(sites, chance), []) if mine is None else (mine[0], mine[3])
+        site, dropped = (pick(sites, chance), []) if mine is None else (mine[0], mine[3])
         left.graph.InsertMol(right)
         left.graph.RemoveBond(size + parts[0], size + parts[1])
         left.graph.AddBond(site, size + parts[0], SINGLE)
-        _drop(left.graph, dropped + [size + index for index in parts[3]])
+        drop(left.graph, dropped + [size + index for index in parts[3]])
         if left.graph.GetNumAtoms() <= most_atoms:
             smiles = finish(left.graph)
             if smiles:

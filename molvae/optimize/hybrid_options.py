@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from molvae.errors import InputError
 from molvae.optimize.gate import GATES
-from molvae.optimize.operators import MOVES
+from molvae.optimize.operators import MOVES, USUAL
 
 FRONTS = ("scalar", "nehvi")
 
@@ -55,7 +55,7 @@ class HybridOptions:
     known: int = 1000
     boldness: float = 1.0
     bandit: bool = True
-    moves: str = "+".join(MOVES)
+    moves: str = "+".join(USUAL)
     gate: str = "sane"
     per_scaffold: int = 0
     patience: int = 500

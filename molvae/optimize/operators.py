@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from molvae.optimize import graph_moves, string_moves
+from molvae.optimize import graph_moves, graph_swaps, string_moves
 from molvae.optimize.population import Member
 from molvae.optimize.space import LatentSpace
 
@@ -138,6 +138,10 @@ class Operators:
         """Edit the parent's graph once."""
         return [graph_moves.mutate(one.mol, self.generator) for one in parents]
 
+    def graph_swap(self, parents: Sequence[Member], mates: Sequence[Member]) -> list[str]:
+        """Swap a branch of the parent for a common group, or one of its rings for an aromatic or a saturated one."""
+        return [graph_swaps.swap(one.mol, self.generator) for one in parents]
+
     def _strings(self, members: Sequence[Member]) -> list[tuple[str, ...]]:
         for member in members:
             if member.smiles not in self._tokens:
@@ -165,9 +169,12 @@ LATENT_MOVES: dict[str, Callable[[Operators, Sequence[Member], Sequence[Member]]
 MOLECULE_MOVES: dict[str, Callable[[Operators, Sequence[Member], Sequence[Member]], list[str]]] = {
     "graph-cross": Operators.graph_cross,
     "graph-mutate": Operators.graph_mutate,
+    "graph-swap": Operators.graph_swap,
     "string-cross": Operators.string_cross,
     "string-mutate": Operators.string_mutate,
 }
 """Name to move. Each takes n parents and n mates and returns n SMILES, "" where it makes none."""
 
 MOVES = (*LATENT_MOVES, *MOLECULE_MOVES)
+USUAL = tuple(name for name in MOVES if name != "graph-swap")
+"""The moves of a search that does not name its own: those that the figures of PMO were measured with."""
