@@ -171,6 +171,15 @@ def test_a_given_start_that_is_stuck_is_the_only_parent_again_and_others_go_on()
     assert len(never.population.best(0)) > 1
 
 
+def test_given_starts_are_moved_in_every_way_and_drawn_ones_as_the_figures_of_pmo_were_measured() -> None:
+    given, drawn = HybridOptions().chosen_moves(False), HybridOptions().chosen_moves(True)
+    assert given == MOVES
+    assert set(given) - set(drawn) == {"graph-swap"}
+    assert HybridOptions(moves="noise+prior").chosen_moves(False) == ("noise", "prior")
+    assert make("hybrid", "", n_starts=2).bandit.arms == given
+    assert make("hybrid", "", drawn=True).bandit.arms == drawn
+
+
 def test_the_bandit_learns_which_moves_pay() -> None:
     method = make("hybrid", "moves=noise+graph-mutate,ranked=3", drawn=True, n_starts=3)
     run(method, 10)

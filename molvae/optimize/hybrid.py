@@ -78,7 +78,7 @@ class Hybrid:
         self.starts, self.generator, self._space = starts, generator, space
         self.operators = Operators(space, generator)
         self.population = Population(self.settings.population, self.settings.per_scaffold)
-        self.bandit = Bandit(self.settings.moves.split("+"), self.settings.bandit)
+        self.bandit = Bandit(self.settings.chosen_moves(starts.drawn), self.settings.bandit)
         self.objectives: Callable[[Sequence[str]], NDArray[np.float64]] | None = None
         self.processes: list[GaussianProcess] = []
         self._values = np.zeros((0, 0))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from molvae.errors import InputError
 from molvae.optimize.gate import GATES
-from molvae.optimize.operators import MOVES, USUAL
+from molvae.optimize.operators import FROM_PRIOR, MOVES
 
 FRONTS = ("scalar", "nehvi")
 
@@ -29,7 +29,8 @@ class HybridOptions:
         known: molecules it is fitted to at most.
         boldness: how many standard deviations of a guess count as promise, at most.
         bandit: whether the mix of moves learns.
-        moves: names of `molvae.optimize.operators.MOVES` joined by ``+``.
+        moves: names of `molvae.optimize.operators.MOVES` joined by ``+``; left empty, all from given starts, and
+            `molvae.optimize.operators.FROM_PRIOR` from the prior.
         gate: off, sane, moses or nats, see `molvae.optimize.gate.make_gate`.
         per_scaffold: parents that may share a Murcko scaffold; 0 sets no limit.
         patience: calls without a better top 10 after which a search from drawn starts begins anew from the prior, with
@@ -55,7 +56,7 @@ class HybridOptions:
     known: int = 1000
     boldness: float = 1.0
     bandit: bool = True
-    moves: str = "+".join(USUAL)
+    moves: str = ""
     gate: str = "sane"
     per_scaffold: int = 0
     patience: int = 500
@@ -66,6 +67,10 @@ class HybridOptions:
     update_steps: int = 20
     update_anchor: float = 1.0
 
+    def chosen_moves(self, drawn: bool) -> tuple[str, ...]:
+        """Return the moves of a search whose starts were ``drawn`` or given."""
+        return tuple(self.moves.split("+")) if self.moves else FROM_PRIOR if drawn else MOVES
+
     def __post_init__(self) -> None:
         for name in ("batch", "ranked", "generations", "population", "known"):
             if getattr(self, name) < 1:
@@ -73,7 +78,7 @@ class HybridOptions:
         for name in ("boldness", "update", "update_steps", "update_anchor"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name} = {getattr(self, name)} is out of range.", f"Give {name}=0 or more.")
-        unknown = [move for move in self.moves.split("+") if move not in MOVES]
+        unknown = [move for move in self.moves.split("+") if move not in MOVES] if self.moves else []
         if unknown:
             raise InputError(f"There is no move {unknown[0]!r}.", f"Join some of these by +: {', '.join(MOVES)}.")
         if self.front not in FRONTS:

@@ -176,5 +176,7 @@ MOLECULE_MOVES: dict[str, Callable[[Operators, Sequence[Member], Sequence[Member
 """Name to move. Each takes n parents and n mates and returns n SMILES, "" where it makes none."""
 
 MOVES = (*LATENT_MOVES, *MOLECULE_MOVES)
-USUAL = tuple(name for name in MOVES if name != "graph-swap")
-"""The moves of a search that does not name its own: those that the figures of PMO were measured with."""
+FROM_PRIOR = tuple(name for name in MOVES if name != "graph-swap")
+"""The moves of a search from the prior that does not name its own: those that the figures of PMO were measured with.
+From given starts all of `MOVES` are used: QED of 16 leads without an aromatic ring came to .9 for all of them after 277
+calls on average, and without swaps for 8 of them after 655 (similarity .4, at most 1,000 calls, no surrogate)."""
