@@ -133,6 +133,32 @@ def test_prepaid_scores_that_are_not_met_again_still_count(tmp_path: Path) -> No
     assert counting.asked == ["O"]
 
 
+def test_what_a_search_that_strayed_leaves_in_the_journal_is_settled(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl", "python:test")
+    budgeted(Counting(), 5, journal).score(["CCO", "CC", "N"])
+    journal.close()
+    counting = Counting()
+    oracle = budgeted(counting, 5, Journal(tmp_path / "journal.jsonl", "python:test"))
+    oracle.score(["CCO"])
+    assert (oracle.strayed, oracle.left, oracle.payable) == (False, 4, 2)
+    oracle.score(["CCC", "CCN", "CCF"])
+    assert (oracle.strayed, oracle.left, oracle.payable) == (True, 2, 0)
+    assert counting.asked == ["CCC", "CCN"]
+    assert oracle.settle() == 2
+    assert [call.smiles for call in oracle.calls] == ["CCO", "CCC", "CCN", "CC", "N"]
+    assert (oracle.calls[-1].score, oracle.left, oracle.settle()) == (1.0, 0, 0)
+
+
+def test_a_batch_that_was_half_written_is_no_other_course(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl", "python:test")
+    budgeted(Counting(), 5, journal).score(["CCO", "CC"])
+    journal.close()
+    oracle = budgeted(Counting(), 5, Journal(tmp_path / "journal.jsonl", "python:test"))
+    oracle.score(["CCO", "CC", "N"])
+    assert not oracle.strayed
+    assert oracle.settle() == 0
+
+
 def test_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     budgeted(Counting(), 9, Journal(path, "python:test")).score(["C", "CC", "CCC"])

@@ -6,12 +6,14 @@ import json
 import math
 import subprocess
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from rdkit import Chem
+from rdkit.Chem import rdFingerprintGenerator
 from toy_space import ToySpace
 
 from molvae.errors import ConfigError, InputError, MolvaeError
@@ -24,6 +26,7 @@ from molvae.optimize.run import search
 from molvae.optimize.search import Settings
 from molvae.optimize.transforms import Linear, ReverseSigmoid, Sigmoid, Step
 
+RDKFingerprints = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
 GOAL = """
 mean = "geometric"
 [[component]]
@@ -162,6 +165,41 @@ def test_constraints_allow_and_refuse(constraint: object, good: str, bad: str) -
     assert constraints.broken(bad, "CCCO") == constraints.broken(bad, "CCCO")
 
 
+@pytest.mark.parametrize("limit", [0.35, 0.5, 0.7, 0.85, 0.95])
+def test_a_similarity_exactly_on_the_limit_is_inside(limit: float) -> None:
+    pairs = [(f"{'C' * a}c1ccccc1", f"{'C' * b}c1ccccc1") for a in range(1, 12) for b in range(1, 12)]
+    on_it = 0
+    for one, other in pairs:
+        bits = [set(RDKFingerprints.GetFingerprint(Chem.MolFromSmiles(each)).GetOnBits()) for each in (one, other)]
+        common, union = len(bits[0] & bits[1]), len(bits[0] | bits[1])
+        inside = Fraction(common, union) >= Fraction(str(limit))
+        broken = Constraints([SimilarTo(other, limit)]).broken(one)
+        assert (broken == "") == inside, (one, other, common, union)
+        within = Constraints([SimilarTo(other, 0.0, limit)]).broken(one) == ""
+        assert within == (Fraction(common, union) <= Fraction(str(limit)))
+        on_it += inside and within
+    assert on_it
+
+
+def test_what_was_refused_is_counted_by_the_first_reason() -> None:
+    constraints = Constraints([Contains("F", forbidden=True), Between("logp", 0, 1), SimilarTo("CCO", 0.3)])
+    for one in ("CF", "CCF", "CCCCCCCC", "CCO", "CCO", "NCC(=O)N"):
+        constraints.broken(one)
+    assert constraints.broken_by == {"contains F": 2, "logp outside 0 to 1": 3}
+
+
+def test_a_run_says_what_its_goal_was_and_why_it_found_nothing(tmp_path: Path) -> None:
+    goal = goal_of(tmp_path, '[[component]]\noracle = "qed"\n[[constraint]]\nkeep = "[Si]"\n')
+    result = search(ToySpace(), goal, ["CCCCC"], Settings("hybrid", budget=6, options="ranked=1"), tmp_path / "run")
+    assert result.stopped == "nothing new"
+    assert any("no molecule was allowed" in note and "lacks [Si]" in note for note in result.notes)
+    assert any(note.startswith("1 start molecules break a constraint") for note in result.notes)
+    facts = json.loads((tmp_path / "run/run.json").read_text())
+    assert facts["refused_by"]["lacks [Si]"] > 5
+    assert facts["goal"]["components"] == [["qed", "qed", "Linear(slope=1.0, shift=0.0)", 1.0]]
+    assert facts["goal"]["constraints"] == ["Contains(smarts='[Si]', forbidden=False)"]
+
+
 def test_no_constraints_allow_everything() -> None:
     assert not Constraints()
     assert Constraints().broken("anything", "") == ""
@@ -247,6 +285,11 @@ WRONG = [
     (QED + "[[constraint]]\nkep = 'C'\n", 4, "no key 'kep'", "Did you mean keep"),
     (QED + "# keep = 'C'\n[[constraint]]\nkeep = 'C'\nlow = 1\n", 6, "no key 'low'", "Known: keep"),
     ('[component]\noracle = "qed"\n', 1, "not a list", "two brackets"),
+    (QED + 'name = "smiles"\n', 3, "'smiles' cannot be a name", "name ="),
+    (QED + 'name = " "\n', 3, "' ' cannot be a name", "name ="),
+    ('[[component]]\noracle = "qedd"\n', 2, "no oracle 'qedd'", "Did you mean qed"),
+    (QED + '[[constraint]]\nsimilarity = "start"\nlow = 1.5\n', 4, "outside 0 to 1", "from 0 to 1"),
+    (QED + '[[constraint]]\nkeep = "CN"\n[[constraint]]\nforbid = "CN"\n', 3, "both kept and forbidden", "Take one of them out"),
     ("", 1, "no [[component]]", "--example-goal"),
 ]
 

@@ -41,6 +41,14 @@ def test_the_front_is_what_nothing_dominates(objectives: int) -> None:
         assert (row in on) == (not beaten and not copied)
 
 
+def test_rounding_puts_nothing_dominated_on_the_front() -> None:
+    for rows in ([[0.9, 1e-30], [0.9, 1e-20]], [[1.0, 0.0], [1.0, 1e-17]], [[1e-17, 1.0], [0.0, 1.0], [0.0, 2.0]]):
+        values = np.array(rows)
+        assert front(values).tolist() == [
+            row for row, one in enumerate(values) if not any(dominates(other, one) for other in values)
+        ]
+
+
 def test_ranks_peel_front_after_front() -> None:
     values = np.random.default_rng(1).random((50, 2))
     ranks = front_ranks(values)

@@ -135,6 +135,21 @@ def test_a_list_larger_than_any_buffer_goes_through_and_a_deaf_process_does_not_
         assert all(math.isnan(score) for score in oracle(many))
 
 
+def test_a_value_that_is_no_score_is_shown() -> None:
+    for function, shown in (("str_value", "'0.9'"), ("none_value", "None"), ("inf", "-inf")):
+        with ProcessOracle(f"mine:{function}", timeout=20) as oracle:
+            oracle(["CC", "CN"])
+            assert f"returned {shown}, which is no finite number" in oracle.problem
+
+
+def test_a_share_of_the_limit_is_called_so_and_no_limit_is_none() -> None:
+    with ProcessOracle("mine:hangs", timeout=1.2) as oracle:
+        assert math.isnan(oracle(["CN", "CC"])[0])
+        assert "its share of the 1.2 s for a second try" in oracle.problem
+    with ProcessOracle("mine:prints", timeout=math.inf) as oracle:
+        assert oracle(["CC", "CN"]) == [2.0, 2.0]
+
+
 def test_nothing_survives_the_death_of_the_parent() -> None:
     script = (
         "import os, sys, threading, time, signal\n"

@@ -111,6 +111,32 @@ def test_similarity_is_kept() -> None:
     assert result.n_calls > 1
 
 
+def test_molecules_without_a_score_are_told_with_the_reason() -> None:
+    def sometimes(smiles: list[str]) -> list[float]:
+        return [math.inf if "F" in one else float(len(one)) for one in smiles]
+
+    result = go(sometimes, budget=40)
+    failed = int(result.molecules["score"].isna().sum())
+    assert 0 < failed < 20
+    assert f"{failed} of 40 molecules have no score: returned inf, which is no finite number" in result.notes
+    assert go().notes == []
+
+
+def test_a_run_that_strays_from_its_journal_ends_and_loses_nothing(tmp_path: Path) -> None:
+    run, whole = tmp_path / "run", go(directory=tmp_path / "whole", budget=30)
+    go(directory=run, budget=20)
+    stray = {"call": 21, "smiles": "CCCCOCCCC", "oracle": "python:test", "score": 99.0}
+    with (run / "journal.jsonl").open("a") as handle:
+        handle.write(json.dumps(stray) + "\n")
+    result = go(directory=run, budget=30, resume=True)
+    assert (result.n_calls, result.stopped) == (30, "budget")
+    assert result.best["smiles"].iloc[0] == "CCCCOCCCC"
+    assert result.molecules["smiles"].tolist()[:29] == whole.molecules["smiles"].tolist()[:29]
+    assert any("1 molecules scored before were not met again" in note for note in result.notes)
+    assert json.loads((run / "run.json").read_text())["notes"] == result.notes
+    assert len((run / "journal.jsonl").read_text().splitlines()) == 30
+
+
 def test_progress_never_goes_back_or_past_the_budget() -> None:
     seen: list[Progress] = []
     search(SPACE, FunctionOracle(fluorines, "test"), STARTS, Settings("cmaes", budget=33), progress=seen.append)
@@ -383,13 +409,38 @@ def test_the_verb_writes_a_run_and_goes_on_with_it(
     common = ("--oracle", "mine:longest", "--start", "leads.smi", "-o", "run", "-m", model, "--device", "cpu")
     code, out, _ = cli(capsys, *common, "--budget", 12)
     assert code == 0
-    for word in ("run/best.csv", "run/molecules.csv", "run/run.json", "2 cannot be encoded", "[SiH4]"):
+    for word in ("run/best.csv", "run/molecules.csv", "run/run.json", "2 cannot be used", "[SiH4]"):
         assert word in out
     assert len(pd.read_csv("run/molecules.csv")) == 12
     code, out, _ = cli(capsys, *common, "--budget", 15, "--resume")
     assert code == 0
     assert len(pd.read_csv("run/molecules.csv")) == 15
     assert json.loads(Path("run/run.json").read_text())["counts"]["replayed"] == 12
+
+
+def test_every_given_start_is_counted_once(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    leads = tmp_path / "leads.smi"
+    leads.write_text("CC(N)=O\nNC(C)=O\nCCO\nC(\n[SiH4]\nCCC\n")
+    common = ("--oracle", "logp", "--start", leads, "--keep", "N", "-m", model, "--device", "cpu", "--budget", 4)
+    code, out, err = cli(capsys, *common, "-o", tmp_path / "run")
+    assert code == 0, err
+    line = next(line for line in out.splitlines() if line.startswith("starts: 6 = "))
+    assert "4 cannot be used + 1 were given before" in line
+    assert sum(int(part.split()[0]) for part in line.partition("= ")[2].split(" + ")) == 6
+    assert "CCO: lacks N" in out
+    facts = json.loads((tmp_path / "run/run.json").read_text())
+    assert facts["counts"]["starts_repeated"] == 1
+
+
+def test_one_lead_that_the_model_cannot_read_is_explained(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("--analogues-of", "[SiH4]", "-o", tmp_path / "run", "-m", model, "--device", "cpu")
+    code, _, err = cli(capsys, *asked)
+    assert code == InputError.exit_code
+    assert "The start molecule cannot be encoded; most often" not in err
+    assert "[SiH4]" in err
+    assert "molvae finetune" in err
 
 
 def test_analogues_of_one_lead_and_their_page(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,12 +18,14 @@ import typer
 from molvae.cli.options import Device, Model, Seed, SmilesColumn
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from molvae.cli.output import Destination
     from molvae.nn.checkpoint import LoadedModel
     from molvae.optimize.oracles import Oracle
     from molvae.optimize.result import Front, Result
 
-SHOWN = 10
+SHOWN, SHOWN_PROBLEMS = 10, 5
 NEAR = 0.5
 """Tanimoto similarity that an analogue keeps to its lead, unless told otherwise."""
 
@@ -191,7 +193,7 @@ def command(
     finally:
         getattr(scorer, "close", nullcontext)()
     _write(result, output, destination)
-    _report(result, output)
+    _report(result, len(starts) - len(result.starts) if starts else 0)
     caution = getattr(scorer, "caution", lambda smiles: "")([str(one) for one in result.best["smiles"]])
     if caution:
         typer.echo(f"note: {caution}")
@@ -286,7 +288,7 @@ def _write(result: Result, output: Path, destination: Destination | None) -> Non
     write_report(result, output)
 
 
-def _report(result: Result, output: Path) -> None:
+def _report(result: Result, repeated: int) -> None:
     """Print what became of the starts, the best molecules, and the files; a signal that came ends as a signal does."""
     from rich.console import Console
 
@@ -294,22 +296,37 @@ def _report(result: Result, output: Path) -> None:
     starts = result.starts
     given = starts["input"] != ""
     if given.any():
-        exact, unusable = int(starts["exact"].sum()), int((starts["problem"] != "").sum())
-        repaired = int(starts["repaired"].sum())
-        how = f"{exact} decode to themselves, {repaired} by their exact code, {unusable} cannot be encoded"
-        line = f"starts: {len(starts)}, {how}"
-        console.print(line, markup=False)
-        for row in starts[starts["problem"] != ""].head(3).itertuples():
+        console.print(_about_starts(starts, repeated), markup=False)
+        unusable = starts[starts["problem"] != ""]
+        for row in unusable.head(SHOWN_PROBLEMS).itertuples():
             console.print(f"  {row.input}: {row.problem}", markup=False, soft_wrap=True)
+        if len(unusable) > SHOWN_PROBLEMS:
+            console.print(f"  and {len(unusable) - SHOWN_PROBLEMS:,} more, see run.json", markup=False)
     console.print(_table(result))
     if result.front is not None:
         console.print(_front_line(result.front), markup=False)
     names = ", ".join(str(path) for path in result.files)
     console.print(f"{result.n_calls} calls; stopped: {result.stopped}", markup=False)
+    for note in result.notes:
+        console.print(f"note: {note}", markup=False, soft_wrap=True)
     console.print(f"wrote {names}", markup=False, soft_wrap=True)
     if result.stopped in ("SIGINT", "SIGTERM"):
-        console.print(f"continue with: --resume -o {output}", markup=False, soft_wrap=True)
+        console.print("continue with the same command and --resume", markup=False)
         raise typer.Exit(128 + signal.Signals[result.stopped])
+
+
+def _about_starts(starts: pd.DataFrame, repeated: int) -> str:
+    """Return what became of the given starts; every one is counted once."""
+    usable = starts[starts["problem"] == ""]
+    counts = {
+        "decode to themselves": int(usable["exact"].sum()),
+        "by their exact code": int(usable["repaired"].sum()),
+        "to another molecule": int((~usable["exact"] & ~usable["repaired"]).sum()),
+        "cannot be used": len(starts) - len(usable),
+        "were given before": repeated,
+    }
+    parts = [f"{count:,} {what}" for what, count in counts.items() if count]
+    return f"starts: {len(starts) + repeated:,} = {' + '.join(parts)}"
 
 
 def _front_line(front: Front) -> str:

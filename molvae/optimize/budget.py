@@ -52,7 +52,8 @@ class BudgetedOracle:
     """An oracle that is asked about every molecule once and ``budget`` times at most.
 
     Molecules are told apart by canonical SMILES. A failed molecule counts and is not asked about again. Scores found in
-    the journal count like the calls they were, without being paid again, so a resumed search runs the same course.
+    the journal count like the calls they were, without being paid again, so a resumed search runs the same course;
+    should it stray all the same, `settle` brings what it did not come across to the calls.
 
     Args:
         oracle: what scores.
@@ -78,6 +79,7 @@ class BudgetedOracle:
         self._raw = dict(journal.raw) if journal is not None else {}
         self._known: dict[str, float] = {}
         self._asked = self._failed = 0
+        self._strayed = False
         self._problem = ""
 
     @property
@@ -89,6 +91,30 @@ class BudgetedOracle:
     def left(self) -> int:
         """Unique calls still allowed."""
         return max(self.budget - self.n_calls, 0)
+
+    @property
+    def payable(self) -> int:
+        """Unique calls allowed that are not those of the journal still to come; below ``left`` while replaying."""
+        return max(self.left - len(self._prepaid), 0)
+
+    @property
+    def strayed(self) -> bool:
+        """Whether a new molecule was asked for before all of the journal had come: the course is another one."""
+        return self._strayed
+
+    @property
+    def problem(self) -> str:
+        """Why the latest call that failed gave no score, as far as is known."""
+        return self.oracle.problem or self._problem
+
+    def settle(self) -> int:
+        """Take what the journal holds beyond this search as calls, as far as the budget goes; return how many."""
+        left = list(self._prepaid)[: self.left]
+        for one in left:
+            self._known[one] = score = self._prepaid.pop(one)
+            self.calls.append(Call(len(self.calls) + 1, one, score, self._raw.pop(one, {})))
+        self.n_replayed += len(left)
+        return len(left)
 
     @property
     def n_failed(self) -> int:
@@ -115,9 +141,10 @@ class BudgetedOracle:
         new = [one for one in dict.fromkeys(molecules) if one and one not in self._known][: self.left]
         paid = {one: self._prepaid.pop(one) for one in new if one in self._prepaid}
         self.n_replayed += len(paid)
+        fresh = [one for one in new if one not in paid]
+        self._strayed |= bool(fresh and self._prepaid)
         # Prepaid scores that this search has not come across were calls too.
-        allowed = max(self.left - len(self._prepaid) - len(paid), 0)
-        fresh = [one for one in new if one not in paid][:allowed]
+        fresh = fresh[: max(self.payable - len(paid), 0)]
         paid.update(self._pay(fresh))
         for one in new:
             if one in paid:
@@ -144,6 +171,7 @@ class BudgetedOracle:
         """Ask the oracle; when a batch fails as a whole, ask once more molecule by molecule."""
         reply = answer(self.oracle, molecules, passing=(MolvaeError,))
         if "error" not in reply:
+            self._problem = reply.get("odd", self._problem)
             return [math.nan if score is None else score for score in reply["scores"]]
         self._problem = reply["error"]
         if len(molecules) == 1:
@@ -158,7 +186,7 @@ class BudgetedOracle:
         failed, asked = self._failed, self._asked
         self._failed = self._asked = 0
         if 2 * failed > asked:
-            why = self.oracle.problem or self._problem or "its scores are not finite numbers"
+            why = self.problem or "its scores are not finite numbers"
             raise OracleError(
                 f"{self.oracle.name} gave no score for {failed} of {asked} molecules: {why}.",
                 "Mend the oracle (or raise --timeout) and start again in a new directory.",

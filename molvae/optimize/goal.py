@@ -70,13 +70,17 @@ class GoalOracle:
         self.constraints = constraints or Constraints()
         self.problem = ""
         self.raw: Raw = {}
-        facts = {
-            "mean": mean,
-            "components": [[one.name, one.oracle.identity, repr(one.transform), one.weight] for one in components],
+        digest = hashlib.sha256(json.dumps(self.facts(), sort_keys=True).encode()).hexdigest()[:16]
+        self.identity = f"goal:{digest}"
+
+    def facts(self) -> dict[str, object]:
+        """Return all that decides a score, as JSON can hold it."""
+        parts = self.components
+        return {
+            "mean": self.mean,
+            "components": [[one.name, one.oracle.identity, repr(one.transform), one.weight] for one in parts],
             "constraints": [repr(one) for one in self.constraints.all],
         }
-        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-        self.identity = f"goal:{digest}"
 
     def __call__(self, smiles: list[str]) -> list[float]:
         """Return one score per molecule."""

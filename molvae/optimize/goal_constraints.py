@@ -5,11 +5,13 @@ In: a molecule and the start it descends from. Out: the first constraint it brea
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
+import numpy as np
 from rdkit import Chem
 
 from molvae.chem.fingerprints import morgan, tanimoto
@@ -36,6 +38,10 @@ class Constraint(Protocol):
             start: canonical SMILES of the start it descends from.
         """
 
+    @property
+    def text(self) -> str:
+        """What a molecule that breaks it is counted under."""
+
 
 @lru_cache(maxsize=4096)
 def _start(smiles: str) -> Chem.Mol:
@@ -53,8 +59,15 @@ class SimilarTo:
     def broken(self, mol: Chem.Mol, smiles: str, start: str) -> str:
         """Return the similarity when it is outside."""
         reference = start if self.reference == START else self.reference
-        near = float(tanimoto(morgan([smiles]), morgan([reference]))[0, 0])
-        return "" if self.low <= near <= self.high else f"similarity {near:.3f} to {reference}"
+        near = tanimoto(morgan([smiles]), morgan([reference]))[0, 0]
+        # In the precision of the similarity: 7 common bits of 10 are .7 there, and not a little less.
+        fine = np.float32(self.low) <= near <= np.float32(self.high)
+        return "" if fine else f"similarity {near:.3f} to {reference}"
+
+    @property
+    def text(self) -> str:
+        """What is asked, for a count of what was refused."""
+        return f"similarity to {self.reference} outside {self.low:g} to {self.high:g}"
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,11 @@ class Contains:
         """Return the SMARTS when it is missing, or there though forbidden."""
         if mol.HasSubstructMatch(_query(self.smarts), useChirality=True) != self.forbidden:
             return ""
+        return self.text
+
+    @property
+    def text(self) -> str:
+        """What is wrong without it, or with it."""
         return f"{'contains' if self.forbidden else 'lacks'} {self.smarts}"
 
 
@@ -90,6 +108,11 @@ class Between:
         value = float(function(mol))
         return "" if self.low <= value <= self.high else f"{self.name} {value:.4g}"
 
+    @property
+    def text(self) -> str:
+        """What is asked, for a count of what was refused."""
+        return f"{self.name} outside {self.low:g} to {self.high:g}"
+
 
 @dataclass(frozen=True)
 class NoAlerts:
@@ -102,6 +125,11 @@ class NoAlerts:
         found = CountAlerts(self.sets)(smiles)
         return f"{found:g} alerts of {', '.join(self.sets)}" if found else ""
 
+    @property
+    def text(self) -> str:
+        """What is asked, for a count of what was refused."""
+        return f"alerts of {', '.join(self.sets)}"
+
 
 @dataclass(frozen=True)
 class StereoKept:
@@ -111,6 +139,11 @@ class StereoKept:
         """Return what was lost."""
         return lost_stereo(_start(start), mol)
 
+    @property
+    def text(self) -> str:
+        """What is asked, for a count of what was refused."""
+        return "stereochemistry of the start lost"
+
 
 _COST: tuple[type, ...] = (Contains, Between, SimilarTo, NoAlerts, StereoKept)
 """Cheap ones are looked at first."""
@@ -119,11 +152,16 @@ _REMEMBERED = 100_000
 
 
 class Constraints:
-    """All constraints of a goal; remembers what it said of a molecule, because searches ask twice."""
+    """All constraints of a goal; remembers what it said of a molecule, because searches ask twice.
+
+    Attributes:
+        broken_by: how many molecules each constraint was the first to refuse, by its text.
+    """
 
     def __init__(self, constraints: Sequence[Constraint] = ()) -> None:
         self.all = tuple(sorted(constraints, key=lambda one: _COST.index(type(one))))
         self._said: dict[tuple[str, str], str] = {}
+        self.broken_by: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self.all)
@@ -151,5 +189,6 @@ class Constraints:
         for constraint in self.all:
             why = constraint.broken(mol, smiles, start or smiles)
             if why:
+                self.broken_by[constraint.text] += 1
                 return why
         return ""

@@ -31,6 +31,7 @@ from molvae.optimize.goal_constraints import (
 from molvae.optimize.oracles import ORACLES, find_oracle, from_zero_to_one
 from molvae.optimize.oracles_head import HEAD
 from molvae.optimize.oracles_structure import alert_sets
+from molvae.optimize.tasks import TASK_NAMES
 from molvae.optimize.tasks_terms import compile_smarts, molecule
 from molvae.optimize.transforms import TRANSFORMS, Linear, Transform, parameters
 
@@ -76,6 +77,9 @@ alerts = ["PAINS", "BRENK"]         # none of these; also NIH, MOSES
 stereo = "kept"                     # as in the start
 """
 """A goal file to begin with."""
+
+TAKEN = ("step", "smiles", "parent", "score")
+"""Columns of the tables that no component may be called by."""
 
 _COMPONENT = ("oracle", "transform", "weight", "name", "timeout")
 _KINDS = {
@@ -177,6 +181,12 @@ class _Reader:
                 self._fail("component", index, "name", f"two components are called {name}.", "Give each its name = ...")
         tables = self._tables(content, "constraint")
         constraints = tuple(self._constraint(index, table) for index, table in enumerate(tables))
+        asked = [(one.smarts, one.forbidden) for one in constraints if isinstance(one, Contains)]
+        for index, one in enumerate(constraints):
+            if isinstance(one, Contains) and (one.smarts, not one.forbidden) in asked:
+                self._fail(
+                    "constraint", index, "", f"{one.smarts} is both kept and forbidden.", "Take one of them out."
+                )
         return GoalFile(self.path, mean, wanted, constraints)
 
     def _tables(self, content: dict[str, Any], name: str) -> list[dict[str, Any]]:
@@ -198,8 +208,11 @@ class _Reader:
         if timeout <= 0:
             self._fail(*at, "timeout", f"a time limit of {timeout:g} s is not positive.", "Give seconds.")
         name = table.get("name", oracle)
-        if not isinstance(name, str):
-            self._fail(*at, "name", "a name is a text.", 'Write name = "size", for instance.')
+        if not isinstance(name, str) or not name.strip() or name in TAKEN:
+            self._fail(*at, "name", f"{name!r} cannot be a name: it has to be a text other than {', '.join(TAKEN)}.",
+                       'Write name = "size", for instance.')  # fmt: skip
+        if ":" not in oracle and oracle not in ORACLES and oracle not in TASK_NAMES:
+            self._fail(*at, "oracle", f"there is no oracle {oracle!r}.", self._hint(oracle, [*ORACLES, *TASK_NAMES]))
         if "transform" not in table and not from_zero_to_one(oracle) and mean == GEOMETRIC:
             self._fail(*at, "oracle", f"{oracle} has no transform, and is not a score from 0 to 1 by itself.",
                        'Add transform = { type = "sigmoid", low = ..., high = ... }, or { type = "linear" } if it is.',
@@ -256,6 +269,8 @@ class _Reader:
             case "similarity":
                 if value != START:
                     molecule(value)
+                if low > 1 or high < 0:
+                    raise ConfigError("no similarity is outside 0 to 1.", "Give low and high from 0 to 1.")
                 return SimilarTo(value, low, high)
             case "keep" | "forbid":
                 compile_smarts(value)

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+SLICED = 3
+"""Objectives up to which a volume is sliced."""
+
 
 def dominates(one: Array, other: Array) -> bool:
     """Say whether ``one`` (M,) is nowhere worse than ``other`` (M,) and somewhere better.
@@ -32,8 +35,8 @@ def front(values: Array) -> NDArray[np.int64]:
     """
     rows = np.flatnonzero(~np.isnan(values).any(axis=1))
     kept: list[int] = []
-    # In this order no row can be dominated by a later one.
-    for row in rows[np.argsort(-values[rows].sum(1), kind="stable")].tolist():
+    # By the columns, and not by their sum, which rounding may make equal: no row is dominated by a later one.
+    for row in rows[np.lexsort(-values[rows].T[::-1])].tolist():
         if not kept or not (values[kept] >= values[row]).all(axis=1).any():
             kept.append(row)
     return np.array(sorted(kept), dtype=np.int64)
@@ -87,7 +90,8 @@ def ranking(values: Array) -> NDArray[np.int64]:
 def hypervolume(values: Array, reference: Array) -> float:
     """Return the volume that ``values`` (N, M) dominate above ``reference`` (M,).
 
-    Exact, by slicing along the last objective; N log N for two objectives, N**(M - 1) in general.
+    Exact: by slicing along the last objective for up to three, N**2 log N then; for more, point by point, what each one
+    adds to those after it, whose parts beyond it are cut off (WFG, While et al. 2012, doi 10.1109/TEVC.2010.2077298).
 
     >>> hypervolume(np.array([[2.0, 1.0], [1.0, 2.0]]), np.zeros(2))
     3.0
@@ -98,6 +102,8 @@ def hypervolume(values: Array, reference: Array) -> float:
         return 0.0
     if above.shape[1] == 1:
         return float(above.max())
+    if above.shape[1] > SLICED:
+        return _by_points(above)
     order = above[np.argsort(-above[:, -1], kind="stable")]
     heights = np.append(order[:, -1], 0.0)
     zero = np.zeros(above.shape[1] - 1)
@@ -105,6 +111,19 @@ def hypervolume(values: Array, reference: Array) -> float:
     return float(sum(
         slab * _area(order[: row + 1, :-1], zero) for row, slab in enumerate(slabs.tolist()) if slab > 0
     ))  # fmt: skip
+
+
+def _by_points(values: Array) -> float:
+    """Return the volume between 0 and ``values`` (N, M), all above 0, none dominated by another."""
+    if len(values) == 1:
+        return float(values[0].prod())
+    # In this order all that is cut for a row has the same last objective: most of it is dominated, and gone.
+    order = values[np.argsort(values[:, -1], kind="stable")]
+    volume = 0.0
+    for row, one in enumerate(order):
+        cut = np.minimum(order[row + 1 :], one)
+        volume += float(one.prod()) - (_by_points(cut[front(cut)]) if len(cut) else 0.0)
+    return volume
 
 
 def _area(values: Array, zero: Array) -> float:

@@ -31,6 +31,9 @@ START = 10.0
 """Seconds that starting Python and importing a module may take on a busy machine, when the limit of a batch is less."""
 
 _TICK = 0.2
+_LONGEST = 1e6
+"""Seconds that a socket can be told to wait, which inf is not."""
+
 _PATIENT_TRIES = 4
 _BYTES_PER_SCORE = 64
 _MEND = "Import the module in Python and mend it."
@@ -161,7 +164,7 @@ class ProcessOracle:
             self._stop(signal.SIGTERM)
             raise _LostError("its process answered with something else than scores")
         if None in scores:
-            self.problem = "returned something else than a finite number"
+            self.problem = str(answer.get("odd", "returned something else than a finite number"))
         return [math.nan if score is None else float(score) for score in scores]
 
     def _start(self) -> None:
@@ -196,11 +199,11 @@ class ProcessOracle:
 
     def _send(self, message: dict[str, Any], deadline: float, limit: float) -> None:
         assert self._channel is not None
-        self._channel.settimeout(max(deadline - time.monotonic(), 1e-3))
+        self._channel.settimeout(min(max(deadline - time.monotonic(), 1e-3), _LONGEST))
         try:
             self._channel.sendall(json.dumps(message).encode() + b"\n")
         except TimeoutError as error:
-            raise _LostError(f"gave no answer in {limit:.3g} s") from error
+            raise _LostError(self._late(limit)) from error
         except OSError as error:
             raise _LostError(self._how_it_ended()) from error
 
@@ -209,7 +212,7 @@ class ProcessOracle:
         while b"\n" not in self._buffer:
             left = deadline - time.monotonic()
             if left <= 0:
-                raise _LostError(f"gave no answer in {limit:.3g} s")
+                raise _LostError(self._late(limit))
             self._channel.settimeout(min(left, _TICK))
             try:
                 block = self._channel.recv(65_536)
@@ -231,6 +234,10 @@ class ProcessOracle:
         except ValueError as error:
             raise _LostError("its process answered with something else than scores") from error
         return answer if isinstance(answer, dict) else {}
+
+    def _late(self, limit: float) -> str:
+        share = f", its share of the {self.timeout:.3g} s for a second try," if limit < self.timeout else ""
+        return f"gave no answer in {limit:.3g} s{share}"
 
     def _how_it_ended(self) -> str:
         assert self._process is not None

@@ -86,6 +86,7 @@ class Result:
         stopped: why it ended: "budget", "nothing new", or the name of a signal.
         files: what was written.
         front: for goals of several objectives; else None.
+        notes: what else should be known, a sentence each.
     """
 
     best: pd.DataFrame
@@ -95,6 +96,7 @@ class Result:
     stopped: str
     files: list[Path] = field(default_factory=list)
     front: Front | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 def pareto_front(

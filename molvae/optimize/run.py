@@ -56,6 +56,8 @@ def search(
     constraints = Constraints([*asked, *([Contains(settings.keep)] if settings.keep else [])])
     identity = {"oracle": oracle.identity, "model": model, "starts": list(starts), **asdict(settings)}
     facts: dict[str, Any] = {"molvae": __version__, "settings": identity, "state": "running"}
+    if isinstance(oracle, GoalOracle):
+        facts["goal"] = oracle.facts()
     began = time.monotonic()
     with ExitStack() as stack:
         stopper = stack.enter_context(Stopper())
@@ -80,7 +82,9 @@ def search(
             result = run.result(stopped)
             if directory is not None:
                 result.files.extend(write_tables(directory, result))
-                more = {"state": stopped, "counts": run.counts(), "seconds": round(time.monotonic() - began, 1)}
+                counts = {**run.counts(), "starts_repeated": max(0, len(starts) - len(found))}
+                more = {"state": stopped, "counts": counts, "seconds": round(time.monotonic() - began, 1)}
+                more |= {"notes": result.notes, "refused_by": dict(run.refusals().most_common())}
                 write_facts(directory, {**facts, **more, "starts": [start.facts() for start in run.starts]})
                 result.files.extend(directory / name for name in (RUN, JOURNAL))
     return result

@@ -6,6 +6,7 @@ In: a `LatentSpace`, a `BudgetedOracle`, `Settings`. Out: calls with their paren
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from heapq import nlargest
@@ -156,7 +157,9 @@ class Search:
         self.sign = -1.0 if settings.minimize else 1.0
         self.found: list[Found] = []
         self.n_proposed = self.n_empty = self.n_dissimilar = 0
+        self.n_unmet = 0
         self._judged: dict[tuple[str, int], bool] = {}
+        self._unlike: Counter[str] = Counter()
 
     def begin(self) -> Method:
         """Score the starts and return the method, ready to search from them."""
@@ -261,6 +264,7 @@ class Search:
             for row, (_, start) in enumerate(pairs):
                 near = tanimoto(bits[row : row + 1], self._bits[start : start + 1])[0, 0]
                 fine[row] = bool(near >= self.settings.min_similarity)
+            self._unlike[f"less than {self.settings.min_similarity:g} similar to the start"] += fine.count(False)
         if self.constraints:
             for row, (one, start) in enumerate(pairs):
                 fine[row] = fine[row] and not self.constraints.broken(one, self._names[start])
@@ -271,7 +275,7 @@ class Search:
         try:
             method = self.begin()
             idle = 0
-            while self.oracle.left and not stopper.requested:
+            while self._may_pay() and not stopper.requested:
                 idle = 0 if self.step(method) else idle + 1
                 if idle >= getattr(method, "patience", PATIENCE):
                     return "nothing new"
@@ -281,6 +285,10 @@ class Search:
             return stopper.requested
         return stopper.requested or "budget"
 
+    def _may_pay(self) -> bool:
+        """Say whether a call is left; of a search that strayed from its journal, one beside those of the journal."""
+        return bool(self.oracle.payable if self.oracle.strayed else self.oracle.left)
+
     def _is_enough(self) -> bool:
         enough = self.settings.enough
         if enough is None or self.oracle.n_calls < 10:
@@ -289,12 +297,41 @@ class Search:
         return self.sign * best >= self.sign * enough
 
     def result(self, stopped: str) -> Result:
-        """Return the tables of what was found so far."""
+        """Return the tables of what was found so far, and of what the journal holds beyond that, without parents."""
+        if unmet := self.oracle.settle():
+            self.record([""] * unmet, [""] * unmet)
+        # What a signal left unmet is met when the run goes on.
+        self.n_unmet = unmet if self.oracle.strayed else 0
         starts = pd.DataFrame([start.facts() for start in self.starts], columns=list(START_COLUMNS))
         best = best_table(self.found, self.settings.minimize, self._refused())
         return Result(
-            best, molecules_table(self.found), starts, self.oracle.n_calls, stopped, front=self._front()
+            best, molecules_table(self.found), starts, self.oracle.n_calls, stopped, front=self._front(),
+            notes=self._notes(),
         )  # fmt: skip
+
+    def _notes(self) -> list[str]:
+        """Return what the user should know besides the tables."""
+        notes = []
+        if failed := self.oracle.n_failed:
+            why = f": {self.oracle.problem}" if self.oracle.problem else ""
+            notes.append(f"{failed:,} of {self.oracle.n_calls:,} molecules have no score{why}")
+        if self.n_unmet:
+            notes.append(
+                f"the search took another course than before (another version, device or number of threads?): "
+                f"{self.n_unmet:,} molecules scored before were not met again; in the tables they have no parent"
+            )
+        refusals = self.refusals()
+        if refusals.total() and not any(one.start for one in self.found):
+            most = ", ".join(f"{why} ({count:,})" for why, count in refusals.most_common(2))
+            notes.append(f"no molecule was allowed: {refusals.total():,} were refused, most often: {most}")
+        refused = self._refused()
+        if starting := sum(bool(start.given) and start.smiles in refused for start in self.starts):
+            notes.append(f"{starting:,} start molecules break a constraint themselves: scored, but not among the best")
+        return notes
+
+    def refusals(self) -> Counter[str]:
+        """Return why molecules were refused, and how many: each counted by the first thing that it breaks."""
+        return self._unlike + self.constraints.broken_by
 
     def _front(self) -> Front | None:
         goal = self._goal()

@@ -91,11 +91,15 @@ def given_starts(space: LatentSpace, given: Sequence[str]) -> list[Start]:
         for row, one in enumerate(smiles)
     ]
     if not good:
+        problems = {start.problem.split()[0]: start.problem for start in [*unusable, *starts]}
         reasons = Counter(start.problem.split()[0] for start in [*unusable, *starts])
-        why = f"; most often: {reasons.most_common(1)[0][0]}" if reasons else ""
+        why = problems[reasons.most_common(1)[0][0]]
         raise InputError(
-            f"None of the {len(given)} start molecules can be encoded{why}.",
-            "Give SMILES of molecules like those the model was trained on, or leave --start out.",
+            f"The start molecule cannot be encoded: {why}."
+            if len(given) == 1
+            else f"None of the {len(given)} start molecules can be encoded; most often: {why}.",
+            "Give molecules like those the model was trained on, a salt without its counter-ion; molvae finetune "
+            "teaches a model what is new to it.",
         )
     _repair(space, [start for start in starts if not start.problem and not start.exact])
     return [*starts, *unusable]

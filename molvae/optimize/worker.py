@@ -39,6 +39,7 @@ _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 _BLOCK = 65_536
 _BYTES_PER_LINE = 1024
 _STDERR_KEPT = 2000
+_SHOWN = 60
 
 
 class NotScoresError(ValueError):
@@ -66,6 +67,13 @@ def read_scores(answer: Any, n: int) -> list[float | None]:
     if len(answer) != n:
         raise NotScoresError(f"returned {len(answer)} values for {n} molecules")
     return [_score(value) for value in answer]
+
+
+def _odd(values: Any, scores: list[float | None]) -> dict[str, str]:
+    if None not in scores:
+        return {}
+    text = " ".join(repr(list(values)[scores.index(None)]).split())
+    return {"odd": f"returned {text[:_SHOWN]}, which is no finite number"}
 
 
 def _score(value: Any) -> float | None:
@@ -244,11 +252,15 @@ def answer(
 ) -> dict[str, Any]:
     """Ask a function and return ``{"scores": ...}`` or ``{"error": one line}``; ``passing`` exceptions go through.
 
+    With scores that are None comes ``odd``, which names the first value that is none.
+
     >>> answer(lambda smiles: 1 / 0, ["C"])["error"].partition(" (")[0]
     'ZeroDivisionError: division by zero'
     """
     try:
-        return {"scores": read_scores(function(list(smiles)), len(smiles))}
+        values = function(list(smiles))
+        scores = read_scores(values, len(smiles))
+        return {"scores": scores, **_odd(values, scores)}
     except passing:
         raise
     except NotScoresError as error:
