@@ -289,7 +289,12 @@ WRONG = [
     (QED + 'name = " "\n', 3, "' ' cannot be a name", "name ="),
     ('[[component]]\noracle = "qedd"\n', 2, "no oracle 'qedd'", "Did you mean qed"),
     (QED + '[[constraint]]\nsimilarity = "start"\nlow = 1.5\n', 4, "outside 0 to 1", "from 0 to 1"),
-    (QED + '[[constraint]]\nkeep = "CN"\n[[constraint]]\nforbid = "CN"\n', 3, "both kept and forbidden", "Take one of them out"),
+    (
+        QED + '[[constraint]]\nkeep = "CN"\n[[constraint]]\nforbid = "CN"\n',
+        3,
+        "both kept and forbidden",
+        "Take one of them out",
+    ),
     ("", 1, "no [[component]]", "--example-goal"),
 ]
 

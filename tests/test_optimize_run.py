@@ -418,6 +418,22 @@ def test_the_verb_writes_a_run_and_goes_on_with_it(
     assert json.loads(Path("run/run.json").read_text())["counts"]["replayed"] == 12
 
 
+def test_a_function_edited_before_a_run_goes_on_is_told_of(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text("def f(smiles):\n    return [len(s) for s in smiles]\n")
+    common = ("--oracle", "mine:f", "-o", "run", "-m", model, "--device", "cpu")
+    assert cli(capsys, *common, "--budget", 6)[0] == 0
+    same = cli(capsys, *common, "--budget", 7, "--resume")
+    assert (same[0], "was edited" in same[1]) == (0, False)
+    Path("mine.py").write_text("def f(smiles):\n    return [2 * len(s) for s in smiles]\n")
+    for budget, replayed in ((9, 7), (10, 9)):  # and it is not forgotten
+        code, out, _ = cli(capsys, *common, "--budget", budget, "--resume")
+        assert code == 0
+        assert f"mine:f was edited since: {replayed} scores are of before" in out
+
+
 def test_every_given_start_is_counted_once(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     leads = tmp_path / "leads.smi"
     leads.write_text("CC(N)=O\nNC(C)=O\nCCO\nC(\n[SiH4]\nCCC\n")

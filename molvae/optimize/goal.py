@@ -82,6 +82,11 @@ class GoalOracle:
             "constraints": [repr(one) for one in self.constraints.all],
         }
 
+    @property
+    def source(self) -> str:
+        """Digests of the functions and programs behind the components, see `molvae.optimize.process`."""
+        return " ".join(filter(None, (str(getattr(one.oracle, "source", "")) for one in self.components)))
+
     def __call__(self, smiles: list[str]) -> list[float]:
         """Return one score per molecule."""
         if not smiles:

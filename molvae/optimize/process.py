@@ -74,6 +74,10 @@ class ProcessOracle:
         spec: ``module:function``, the module looked for in the working directory first, or ``cmd:PROGRAM ARGUMENTS``.
         timeout: seconds a batch may take.
 
+    Attributes:
+        problem: why the latest molecule without a score has none.
+        source: digest of the function's module, or of the program, which changes when it is edited.
+
     Raises:
         UnknownNameError: when there is no such module, function or program, or it cannot be called.
         OracleError: when the module cannot be imported.
@@ -83,7 +87,7 @@ class ProcessOracle:
         self.name = spec
         self.identity = f"function:{spec}" if not spec.startswith(COMMAND) else f"command:{spec.removeprefix(COMMAND)}"
         self.timeout = timeout
-        self.problem = ""
+        self.problem = self.source = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._buffer = b""
@@ -188,6 +192,7 @@ class ProcessOracle:
             self._stop(signal.SIGKILL)
             raise
         if "ready" in answer:
+            self.source = str(answer.get("source", ""))
             return
         self._stop(signal.SIGTERM)
         if "unknown" in answer:

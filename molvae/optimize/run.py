@@ -33,6 +33,8 @@ from molvae.optimize.search import ProgressCallback as ProgressCallback
 from molvae.optimize.search import Search, Settings, find_starts
 from molvae.optimize.space import LatentSpace, ModelSpace
 
+EDITED = "{:,} scores are of before, and were not asked for again; a new directory asks anew"
+
 
 def search(
     space: LatentSpace, oracle: Oracle, starts: Sequence[str], settings: Settings, directory: Path | None = None, *,
@@ -56,6 +58,7 @@ def search(
     constraints = Constraints([*asked, *([Contains(settings.keep)] if settings.keep else [])])
     identity = {"oracle": oracle.identity, "model": model, "starts": list(starts), **asdict(settings)}
     facts: dict[str, Any] = {"molvae": __version__, "settings": identity, "state": "running"}
+    facts |= {"source": getattr(oracle, "source", ""), "edited": False}
     if isinstance(oracle, GoalOracle):
         facts["goal"] = oracle.facts()
     began = time.monotonic()
@@ -64,6 +67,7 @@ def search(
         journal = None
         if directory is not None:
             check_directory(directory, identity, resume)
+            facts["edited"] = resume and _was_edited(directory, oracle)
         found = find_starts(space, starts, settings)
         if directory is not None:
             stack.enter_context(directory_lock(directory))
@@ -80,6 +84,8 @@ def search(
             _check_scores(run, oracle, stopped)
         finally:
             result = run.result(stopped)
+            if facts["edited"]:
+                result.notes.append(f"{oracle.name} was edited since: {EDITED.format(budgeted.n_replayed)}")
             if directory is not None:
                 result.files.extend(write_tables(directory, result))
                 counts = {**run.counts(), "starts_repeated": max(0, len(starts) - len(found))}
@@ -88,6 +94,13 @@ def search(
                 write_facts(directory, {**facts, **more, "starts": [start.facts() for start in run.starts]})
                 result.files.extend(directory / name for name in (RUN, JOURNAL))
     return result
+
+
+def _was_edited(directory: Path, oracle: Oracle) -> bool:
+    """Say whether the function or program that gave the scores of a run is not as it was; that of an old run is."""
+    before = json.loads((directory / RUN).read_text("utf-8"))
+    now = getattr(oracle, "source", "")
+    return bool(before.get("edited")) or before.get("source", now) != now
 
 
 def _check_scores(run: Search, oracle: Oracle, stopped: str) -> None:

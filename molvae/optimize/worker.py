@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
 import importlib
 import json
 import math
@@ -217,6 +218,23 @@ def find_function(spec: str) -> Callable[[list[str]], Any]:
     return function
 
 
+def source_digest(function: Callable[[list[str]], Any], spec: str) -> str:
+    """Return what changes when the files change that a function or a program consists of, as far as they are known.
+
+    Those are the function's module, or the program and its arguments that are files.
+    """
+    if isinstance(function, Command):
+        names = [shutil.which(function.arguments[0]) or "", *function.arguments[1:]]
+    else:
+        names = [getattr(sys.modules.get(spec.partition(":")[0]), "__file__", None) or ""]
+    digest = hashlib.sha256()
+    for name in names:
+        if os.path.isfile(name):
+            with open(name, "rb") as handle:
+                digest.update(handle.read())
+    return digest.hexdigest()[:16]
+
+
 def _die_with_parent(channel: socket.socket, *, alone: bool) -> None:
     """End this process and its children when the parent is gone, even while the user's function hangs.
 
@@ -285,7 +303,7 @@ def serve(channel: socket.socket, spec: str) -> None:
         return
     if isinstance(function, Command):
         signal.signal(signal.SIGTERM, function.stop)
-    send({"ready": True})
+    send({"ready": True, "source": source_digest(function, spec)})
     with channel.makefile("r", encoding="utf-8") as lines:
         for line in lines:
             request = json.loads(line)
