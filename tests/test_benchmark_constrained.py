@@ -128,7 +128,7 @@ def test_a_plan_is_run_stored_and_continued(tmp_path: Path, method: str) -> None
         assert read_result(entry.path(tmp_path), "gain") == json.loads(json.dumps(facts))
         if facts["lead"] == "c1ccccc1":
             assert (facts["gain"], facts["n_calls"]) == (0.0, 0)
-            assert "can be encoded; most often: vocabulary" in facts["problem"]
+            assert "cannot be encoded: vocabulary" in facts["problem"]
             continue
         assert facts["n_calls"] <= 30
         assert facts["similarity_of_best"] >= facts["similarity"] - 1e-6
@@ -222,6 +222,11 @@ def test_a_row_worked_out_by_hand() -> None:
     assert math.isnan(empty.gain)
 
 
+def column(table: str, name: str) -> list[str]:
+    rows = [[cell.strip() for cell in line.split("|")] for line in table.splitlines() if line.startswith("|")]
+    return [row[rows[0].index(name)] for row in rows[2:]]
+
+
 def test_the_table_stands_beside_published_figures_and_names_what_is_missing(tmp_path: Path) -> None:
     leads = (Lead("CCCCC", 1.0), Lead("CCNCC"))
     plan = plan_of(leads=leads, thresholds=(0.4,), methods=("random", "ga"))
@@ -234,7 +239,7 @@ def test_the_table_stands_beside_published_figures_and_names_what_is_missing(tmp
     cells = "2.500 ± - | 100.0 % | 100.0 % | 2.500 | 2.500 | 1.250 | 10.0, 20.0 | 100 | 2.0"
     assert f"| >= 0.4 | random | 1 | {cells} |" in text
     assert "| >= 0.4 | ga | missing |" in text
-    assert "| >= 0.4 | VJTNN |  | 3.55 |" in text
+    assert column(text, "mean gain, standardised") == ["1.250", "", "0.84", "3.55", "5.00-5.89"]
     assert ">= 0.6" not in text
     assert "0 of 1 are logp_sa to 1e-6; the largest difference is" in text
     named = "lead0001-0.4 ga seed 0, lead0002-0.4 random seed 0, lead0002-0.4 ga seed 0"
@@ -244,8 +249,7 @@ def test_the_table_stands_beside_published_figures_and_names_what_is_missing(tmp
     assert table_csv(table).splitlines()[1].startswith("0.4,random,1,0,2.5,nan,1,1,1,2.5,2.5,1.25,100,2")
     assert [path.name for path in write_table(tmp_path, table)] == ["table.md", "table.csv"]
     drugs = markdown(read_table(tmp_path / "none", plan_of(objective="qed", thresholds=(0.4,))))
-    assert "| QED >= 0.9 |" in drugs
-    assert "60.6 %" in drugs
+    assert column(drugs, "QED >= 0.9") == ["", "60.6 %", "94.6 %"]
     assert len({line.count("|") for line in drugs.splitlines() if line.startswith("|")}) == 1
 
 

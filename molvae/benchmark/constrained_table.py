@@ -121,16 +121,14 @@ def markdown(table: GainTable) -> str:
     lines = [_title(plan), ""]
     head = ["similarity", "method", "results", "mean gain", "improved", "pass MOSES filters", "mean gain of these",
             "mean gain, best that passes"]  # fmt: skip
-    head += [f"QED >= {SUCCESS['qed']:g}"] if plan.objective == "qed" else ["mean gain, standardised"]
-    head += ["atoms before, after", "calls", "CPU s a search"]
+    compared = f"QED >= {SUCCESS['qed']:g}" if plan.objective == "qed" else "mean gain, standardised"
+    head += [compared, "atoms before, after", "calls", "CPU s a search"]
     lines += [row(head), "|---|---|" + "--:|" * (len(head) - 2)]
     lines += [row(_cells(one, plan.objective)) for one in table.rows]
-    blank = [""] * (len(head) - 4)
     for whose, threshold, figure in PUBLISHED[plan.objective]:
         if threshold in plan.thresholds:
-            share = plan.objective == "qed"
-            cells = ["", *blank[:4], figure, *blank[4:]] if share else ["", figure, *blank]
-            lines.append(row([f">= {threshold:g}", whose, *cells]))
+            cells = {"similarity": f">= {threshold:g}", "method": whose, compared: figure}
+            lines.append(row([cells.get(name, "") for name in head]))
     lines += ["", *_notes(table)]
     return "\n".join(lines)
 
