@@ -122,6 +122,15 @@ def test_molecules_without_a_score_are_told_with_the_reason() -> None:
     assert go().notes == []
 
 
+def test_starts_that_the_budget_did_not_reach_are_told_of() -> None:
+    starts = ("CCCCC", "OCCCC", "CCCCN", "CCCNC", "CCCCCC")
+    result = go(budget=6, starts=starts, method="random")
+    usable = int((result.starts["problem"] == "").sum())
+    told = set(result.best.loc[result.best["best_of_parent"], "parent"])
+    assert 0 < len(told) < usable
+    assert f"{usable - len(told)} of {usable} start molecules have no descendant after 6 calls" in result.notes
+
+
 def test_a_run_that_strays_from_its_journal_ends_and_loses_nothing(tmp_path: Path) -> None:
     run, whole = tmp_path / "run", go(directory=tmp_path / "whole", budget=30)
     go(directory=run, budget=20)

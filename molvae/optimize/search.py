@@ -324,6 +324,11 @@ class Search:
         if refusals.total() and not any(one.start for one in self.found):
             most = ", ".join(f"{why} ({count:,})" for why, count in refusals.most_common(2))
             notes.append(f"no molecule was allowed: {refusals.total():,} were refused, most often: {most}")
+        usable = [start.smiles for start in self.starts if start.given and not start.problem]
+        bare = len(set(usable) - {one.start for one in self.found})
+        if 0 < bare < len(usable):
+            calls = self.oracle.n_calls
+            notes.append(f"{bare:,} of {len(usable):,} start molecules have no descendant after {calls:,} calls")
         refused = self._refused()
         if starting := sum(bool(start.given) and start.smiles in refused for start in self.starts):
             notes.append(f"{starting:,} start molecules break a constraint themselves: scored, but not among the best")
