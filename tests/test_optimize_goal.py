@@ -25,6 +25,8 @@ from molvae.optimize.oracles import FunctionOracle, find_oracle
 from molvae.optimize.run import search
 from molvae.optimize.search import Settings
 from molvae.optimize.transforms import Linear, ReverseSigmoid, Sigmoid, Step
+from molvae.report.search import search_section
+from molvae.report.tables import read_sources
 
 RDKFingerprints = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
 GOAL = """
@@ -198,6 +200,11 @@ def test_a_run_says_what_its_goal_was_and_why_it_found_nothing(tmp_path: Path) -
     assert facts["refused_by"]["lacks [Si]"] > 5
     assert facts["goal"]["components"] == [["qed", "qed", "Linear(slope=1.0, shift=0.0)", 1.0]]
     assert facts["goal"]["constraints"] == ["Contains(smarts='[Si]', forbidden=False)"]
+    run = read_sources([tmp_path / "run"]).searches[0]
+    assert run.oracle == "goal of qed (geometric)"
+    section = search_section(run, [], False)
+    assert section is not None
+    assert f"Note: {result.notes[0]}." in section.lead
 
 
 def test_no_constraints_allow_everything() -> None:

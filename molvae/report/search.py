@@ -64,6 +64,7 @@ def search_section(run: SearchRun, cards: list[Card], several: bool) -> Section 
     section = Section(f"optimisation-{run.path.name}", named("Optimisation", run.path, several))
     section.lead = f"Oracle {run.oracle}, {'lower' if run.minimize else 'higher'} is better; {len(rows):,} calls"
     section.lead += f", {failed:,} without a score." if failed else "."
+    section.lead += "".join(f" Note: {note}." for note in run.notes)
     key = (("every call", GREY), ("best so far", BLUE), ("mean of the ten best so far", GREEN))
     section.blocks.append(Block("", "", key, charts=[chart]))
     if tiles := _improvements(run.best):

@@ -94,8 +94,18 @@ class SearchRun:
 
     @property
     def oracle(self) -> str:
-        """Name of the oracle, "score" when it is not recorded."""
+        """Name of the oracle, of a goal what it consists of; "score" when it is not recorded."""
+        goal = self.facts.get("goal")
+        if isinstance(goal, dict) and isinstance(goal.get("components"), list):
+            names = ", ".join(str(part[0]) for part in goal["components"] if isinstance(part, list) and part)
+            return f"goal of {names} ({goal.get('mean')})"
         return str(self.settings.get("oracle", "score"))
+
+    @property
+    def notes(self) -> list[str]:
+        """What else the run said, from run.json."""
+        notes = self.facts.get("notes")
+        return [one for one in notes if isinstance(one, str)] if isinstance(notes, list) else []
 
     @property
     def minimize(self) -> bool:
