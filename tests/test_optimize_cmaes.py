@@ -31,6 +31,22 @@ def make(options: CmaOptions | None = None, drawn: bool = True, space: ToySpace 
     return CmaEs(space, starts, np.random.default_rng(0), options)
 
 
+@pytest.mark.parametrize("patience", [0, 40])
+def test_a_strategy_that_finds_nothing_better_begins_anew_at_one_of_its_best(patience: int) -> None:
+    method = make(CmaOptions(patience=patience))
+    arm = method._arm(0)
+    for number in range(400):
+        _, points = arm.draw(1)
+        latent = np.full(SPACE.dimension, float(number % 30))
+        arm.learn(points[0], latent, "C" * (number % 30 + 1), -float(number % 30))
+        arm.adapt()
+    assert arm.best_smiles in {"C" * count for count in range(1, 11)} | {method.starts.smiles[0]}
+    wandered = arm.best_smiles != max(arm._elites, key=lambda one: arm._elites[one][0])
+    assert wandered == bool(patience)
+    with pytest.raises(InputError, match="patience"):
+        CmaOptions(patience=-1)
+
+
 def turn(method: CmaEs, n: int | None = None) -> tuple[Proposal, list[str], list[list[np.ndarray]]]:
     """Ask and tell once; return the proposal, its molecules, and what each strategy was told."""
     told: list[list[np.ndarray]] = []
@@ -120,7 +136,7 @@ def test_a_generation_without_scores_narrows_it_and_one_without_news_widens_it(
     sigmas = {}
     for widen in (1.5, 1.0):
         monkeypatch.setattr(evolution, "WIDEN", widen)
-        method = make(CmaOptions(step=0.01))
+        method = make(CmaOptions(step=0.01, patience=0))
         # One that has converged would begin anew instead.
         method._arm(0).strategy.stop = dict
         for _ in range(60):
