@@ -76,7 +76,7 @@ def command(
     searches.
 
     For hundreds of leads hybrid is best run without its surrogate, which costs more than these oracles:
-    --options surrogate=off,ranked=1,generations=1,moves=graph-mutate+graph-cross+string-mutate+string-cross
+    --options surrogate=off,ranked=1,generations=1,moves=graph-mutate+graph-cross+graph-swap+string-mutate+string-cross
     """
     from molvae.benchmark.constrained import ConstrainedPlan
     from molvae.benchmark.constrained_table import markdown, read_table, write_table

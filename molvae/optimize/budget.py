@@ -61,6 +61,11 @@ class BudgetedOracle:
         journal: where calls are kept; None keeps them in memory only.
         guard: a context the oracle's call runs in, for instance one that lets a signal interrupt it.
 
+    Attributes:
+        calls: what was paid for, in order.
+        n_replayed: of them, scores out of the journal.
+        strayed: whether a new molecule was asked for before all of the journal had come: the course is another one.
+
     Raises:
         InputError: when the budget is below 1.
     """
@@ -79,7 +84,7 @@ class BudgetedOracle:
         self._raw = dict(journal.raw) if journal is not None else {}
         self._known: dict[str, float] = {}
         self._asked = self._failed = 0
-        self._strayed = False
+        self.strayed = False
         self._problem = ""
 
     @property
@@ -96,11 +101,6 @@ class BudgetedOracle:
     def payable(self) -> int:
         """Unique calls allowed that are not those of the journal still to come; below ``left`` while replaying."""
         return max(self.left - len(self._prepaid), 0)
-
-    @property
-    def strayed(self) -> bool:
-        """Whether a new molecule was asked for before all of the journal had come: the course is another one."""
-        return self._strayed
 
     @property
     def problem(self) -> str:
@@ -142,7 +142,7 @@ class BudgetedOracle:
         paid = {one: self._prepaid.pop(one) for one in new if one in self._prepaid}
         self.n_replayed += len(paid)
         fresh = [one for one in new if one not in paid]
-        self._strayed |= bool(fresh and self._prepaid)
+        self.strayed |= bool(fresh and self._prepaid)
         # Prepaid scores that this search has not come across were calls too.
         fresh = fresh[: max(self.payable - len(paid), 0)]
         paid.update(self._pay(fresh))

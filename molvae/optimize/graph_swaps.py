@@ -72,20 +72,21 @@ def make_aromatic(work: Draft, chance: Chance) -> bool:
     used = [_outside(graph, index, set(atoms)) for index in atoms]
     if max(used) > 1:
         return False
-    giver = -1
+    others = 0
     if len(atoms) == 5:
         # The first atom of the turned ring, unless another one gives electrons already.
+        others = 1
         hetero = [place for place, index in enumerate(atoms) if graph.GetAtomWithIdx(index).GetSymbol() != "C"]
         giver = pick(hetero, chance) if hetero else 0
         atoms, used = atoms[giver:] + atoms[:giver], used[giver:] + used[:giver]
         symbol = graph.GetAtomWithIdx(atoms[0]).GetSymbol()
         _become(graph, atoms[0], symbol if symbol in ("O", "S") and not used[0] else "N")
-    for index, outside in list(zip(atoms, used, strict=True))[giver >= 0 :]:
+    for index, outside in zip(atoms[others:], used[others:], strict=True):
         symbol = graph.GetAtomWithIdx(index).GetSymbol()
         _become(graph, index, "C" if outside or symbol == "C" else "N")
     for place, index in enumerate(atoms):
         bond = graph.GetBondBetweenAtoms(index, atoms[(place + 1) % len(atoms)])
-        bond.SetBondType(DOUBLE if place % 2 and place + 1 < len(atoms) + (giver < 0) else SINGLE)
+        bond.SetBondType(DOUBLE if place % 2 else SINGLE)
     return True
 
 

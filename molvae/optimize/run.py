@@ -33,8 +33,6 @@ from molvae.optimize.search import ProgressCallback as ProgressCallback
 from molvae.optimize.search import Search, Settings, find_starts
 from molvae.optimize.space import LatentSpace, ModelSpace
 
-EDITED = "{:,} scores are of before, and were not asked for again; a new directory asks anew"
-
 
 def search(
     space: LatentSpace, oracle: Oracle, starts: Sequence[str], settings: Settings, directory: Path | None = None, *,
@@ -85,7 +83,8 @@ def search(
         finally:
             result = run.result(stopped)
             if facts["edited"]:
-                result.notes.append(f"{oracle.name} was edited since: {EDITED.format(budgeted.n_replayed)}")
+                old = f"{budgeted.n_replayed:,} scores are of before, and were not asked for again"
+                result.notes.append(f"{oracle.name} was edited since: {old}; a new directory asks anew")
             if directory is not None:
                 result.files.extend(write_tables(directory, result))
                 counts = {**run.counts(), "starts_repeated": max(0, len(starts) - len(found))}

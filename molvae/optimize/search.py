@@ -157,7 +157,6 @@ class Search:
         self.sign = -1.0 if settings.minimize else 1.0
         self.found: list[Found] = []
         self.n_proposed = self.n_empty = self.n_dissimilar = 0
-        self.n_unmet = 0
         self._judged: dict[tuple[str, int], bool] = {}
         self._unlike: Counter[str] = Counter()
 
@@ -301,24 +300,24 @@ class Search:
         if unmet := self.oracle.settle():
             self.record([""] * unmet, [""] * unmet)
         # What a signal left unmet is met when the run goes on.
-        self.n_unmet = unmet if self.oracle.strayed else 0
+        notes = self._notes(unmet if self.oracle.strayed else 0)
         starts = pd.DataFrame([start.facts() for start in self.starts], columns=list(START_COLUMNS))
         best = best_table(self.found, self.settings.minimize, self._refused())
         return Result(
             best, molecules_table(self.found), starts, self.oracle.n_calls, stopped, front=self._front(),
-            notes=self._notes(),
+            notes=notes,
         )  # fmt: skip
 
-    def _notes(self) -> list[str]:
-        """Return what the user should know besides the tables."""
+    def _notes(self, unmet: int) -> list[str]:
+        """Return what the user should know besides the tables, ``unmet`` calls of the journal among it."""
         notes = []
         if failed := self.oracle.n_failed:
             why = f": {self.oracle.problem}" if self.oracle.problem else ""
             notes.append(f"{failed:,} of {self.oracle.n_calls:,} molecules have no score{why}")
-        if self.n_unmet:
+        if unmet:
             notes.append(
                 f"the search took another course than before (another version, device or number of threads?): "
-                f"{self.n_unmet:,} molecules scored before were not met again; in the tables they have no parent"
+                f"{unmet:,} molecules scored before were not met again; in the tables they have no parent"
             )
         refusals = self.refusals()
         if refusals.total() and not any(one.start for one in self.found):
