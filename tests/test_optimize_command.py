@@ -12,11 +12,15 @@ import time
 from pathlib import Path
 
 import pytest
+from toy_space import ToySpace
 
 from molvae.errors import OracleError, UnknownNameError
 from molvae.optimize.budget import BudgetedOracle
+from molvae.optimize.goal_file import read_goal
 from molvae.optimize.oracles import find_oracle
 from molvae.optimize.process import ProcessOracle
+from molvae.optimize.run import search
+from molvae.optimize.search import Settings
 
 SHELL = shutil.which("sh") or "/bin/sh"
 
@@ -122,6 +126,20 @@ def test_a_program_that_always_fails_stops_the_search_with_its_own_words(folder:
             BudgetedOracle(oracle, 10).score(MOLECULES)
     finally:
         oracle.close()
+
+
+def test_what_a_program_says_is_in_the_log_of_the_run(folder: Path) -> None:
+    line = write(folder, "echo 1", end="echo 'grid of 20 A' >&2")
+    transform = '{ type = "sigmoid", low = 1, high = 9 }'
+    Path("goal.toml").write_text(f'[[component]]\noracle = "{line}"\ntransform = {transform}\n')
+    oracle = read_goal(Path("goal.toml")).build(20.0)
+    try:
+        result = search(ToySpace(), oracle, ["CCCCC"], Settings("random", budget=12), folder / "run")
+    finally:
+        oracle.close()
+    log = folder / "run/oracle.log"
+    assert log in result.files
+    assert set(log.read_text().splitlines()) == {"grid of 20 A"}
 
 
 def test_a_program_that_does_not_read_its_input_is_no_deadlock(folder: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from molvae.optimize.prints import CUT, MOST
 from molvae.optimize.process import ProcessOracle
 
 # A molecule with N meets the behaviour, the others are scored; every process that runs writes down its number.
@@ -114,6 +115,36 @@ def test_noise_and_numpy_change_nothing(behaviour: str) -> None:
     with ProcessOracle(f"mine:{behaviour}", timeout=10.0) as oracle:
         assert oracle(["CC", "CNC", "C"]) == [2.0, 3.0, 1.0]
         assert oracle.problem == ""
+
+
+def test_what_is_printed_is_kept_up_to_a_limit(tmp_path: Path) -> None:
+    log = tmp_path / "oracle.log"
+    Path("talks.py").write_text(
+        "import os, sys\nprint('loaded')\n"
+        "def f(smiles):\n    print('asked', smiles)\n    sys.stderr.write('hm\\n')\n"
+        "    os._exit(1) if 'N' in smiles else None\n    return [1.0] * len(smiles)\n"
+    )
+    with ProcessOracle("talks:f", timeout=20) as oracle:
+        assert oracle(["C"]) == [1.0]
+        oracle.keep_prints(log)
+        assert oracle(["CC", "N"])[0] == 1.0
+    text = log.read_text()
+    assert text.startswith("loaded\nasked ['C']\nhm\nasked ['CC', 'N']")
+    # The last words before a crash are there, and so is the process that came after it.
+    assert "asked ['N']\nhm\n" in text
+    assert text.count("loaded") >= 2
+
+    with ProcessOracle("mine:floods", timeout=20) as oracle:
+        oracle.keep_prints(tmp_path / "flood.log")
+        oracle(["CC"])
+    kept = (tmp_path / "flood.log").read_bytes()
+    assert len(kept) == MOST + len(CUT)
+    assert kept.endswith(CUT)
+
+    with ProcessOracle("mine:odd_numbers", timeout=20) as oracle:
+        oracle.keep_prints(tmp_path / "silent.log")
+        oracle(["CC"])
+    assert not (tmp_path / "silent.log").exists()
 
 
 @pytest.mark.parametrize("behaviour", ["hangs", "stubborn"])

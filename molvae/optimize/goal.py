@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,6 +111,11 @@ class GoalOracle:
         blank = math.nan
         rows = [[one.get(component.name, blank) for component in self.components] for one in raw]
         return self._scores(np.array(rows, dtype=np.float64).reshape(len(rows), len(self.components)))
+
+    def keep_prints(self, path: Path) -> None:
+        """Append to a file what the components' functions and programs print."""
+        for component in self.components:
+            getattr(component.oracle, "keep_prints", nullcontext)(path)
 
     def close(self) -> None:
         """End the processes of components that have one."""

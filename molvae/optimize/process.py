@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from molvae.errors import OracleError, UnknownNameError
+from molvae.optimize.prints import Prints
 from molvae.optimize.worker import COMMAND
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -67,8 +68,8 @@ def _ending(pid: int, wait: float) -> str:
 class ProcessOracle:
     """A function ``f(list[str]) -> list[float]``, or a program (`molvae.optimize.worker.Command`), in its own process.
 
-    What the function prints goes nowhere. A batch that fails is tried a second time, molecule by molecule, within the
-    same time limit again, so that one molecule that kills the function costs only itself.
+    A batch that fails is tried a second time, molecule by molecule, within the same time limit again, so that one
+    molecule that kills the function costs only itself.
 
     Args:
         spec: ``module:function``, the module looked for in the working directory first, or ``cmd:PROGRAM ARGUMENTS``.
@@ -93,6 +94,7 @@ class ProcessOracle:
         self._buffer = b""
         self._requests = 0
         self._polite = True
+        self._prints = Prints()
         self._start()
 
     def __enter__(self) -> ProcessOracle:
@@ -115,9 +117,14 @@ class ProcessOracle:
             self.problem = str(lost)
             return self._one_by_one(smiles)
 
+    def keep_prints(self, path: Path) -> None:
+        """Append to a file what the function printed and will print, or the program to stderr; see `Prints`."""
+        self._prints.keep(path)
+
     def close(self) -> None:
         """End the process and whatever it started; a later call starts a new one."""
         self._stop(signal.SIGTERM)
+        self._prints.settle()
 
     def _one_by_one(self, smiles: list[str]) -> list[float]:
         """Give each molecule a second try alone; once more than half of them failed the rest is not tried."""
@@ -173,12 +180,11 @@ class ProcessOracle:
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
-        nowhere = subprocess.DEVNULL
-        with theirs:
-            # -P: the folder of worker.py must not shadow the user's modules.
-            command = [sys.executable, "-P", str(WORKER), str(theirs.fileno()), self.name]
+        with theirs, self._prints.pipe() as printed:
+            # -P: the folder of worker.py must not shadow the user's modules; -u: what comes before a crash is kept.
+            command = [sys.executable, "-u", "-P", str(WORKER), str(theirs.fileno()), self.name]
             self._process = subprocess.Popen(
-                command, stdin=nowhere, stdout=nowhere, stderr=nowhere,
+                command, stdin=subprocess.DEVNULL, stdout=printed, stderr=printed,
                 pass_fds=[theirs.fileno()], start_new_session=True,
             )  # fmt: skip
         self._channel, self._buffer = ours, b""

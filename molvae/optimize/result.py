@@ -26,6 +26,7 @@ POINTS = 100
 FEWEST = 10
 JOURNAL, MOLECULES, BEST, RUN = "journal.jsonl", "molecules.csv", "best.csv", "run.json"
 PARETO_FRONT, HYPERVOLUME = "pareto.csv", "hypervolume.csv"
+PRINTS = "oracle.log"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Optimise with a trained model, and keep the run in a directory that can be resumed.
 
 In: a model, an oracle, start molecules and settings. Out: a `Result`; molecules.csv, best.csv, run.json, journal.jsonl,
-and pareto.csv and hypervolume.csv for several objectives.
+pareto.csv and hypervolume.csv for several objectives, and oracle.log when the oracle prints something.
 
 A resumed run starts from the beginning with the same seed; scores come from the journal until it ends, so it takes the
 same course without paying for a molecule twice.
@@ -28,7 +28,7 @@ from molvae.optimize.interrupt import Stopper
 from molvae.optimize.journal import Journal
 from molvae.optimize.oracles import Oracle, find_oracle
 from molvae.optimize.registry import find_method
-from molvae.optimize.result import JOURNAL, RUN, Result, write_facts, write_tables
+from molvae.optimize.result import JOURNAL, PRINTS, RUN, Result, write_facts, write_tables
 from molvae.optimize.search import ProgressCallback as ProgressCallback
 from molvae.optimize.search import Search, Settings, find_starts
 from molvae.optimize.space import LatentSpace, ModelSpace
@@ -73,6 +73,7 @@ def search(
             check_directory(directory, identity, resume)
             journal = Journal(directory / JOURNAL, oracle.identity)
             stack.callback(journal.close)
+            getattr(oracle, "keep_prints", nullcontext)(directory / PRINTS)
             write_facts(directory, facts)
         budgeted = BudgetedOracle(oracle, settings.budget, journal, stopper.guard)
         run = Search(space, budgeted, found, settings, progress, constraints)
@@ -91,7 +92,7 @@ def search(
                 more = {"state": stopped, "counts": counts, "seconds": round(time.monotonic() - began, 1)}
                 more |= {"notes": result.notes, "refused_by": dict(run.refusals().most_common())}
                 write_facts(directory, {**facts, **more, "starts": [start.facts() for start in run.starts]})
-                result.files.extend(directory / name for name in (RUN, JOURNAL))
+                result.files.extend(directory / name for name in (RUN, JOURNAL, PRINTS) if (directory / name).exists())
     return result
 
 

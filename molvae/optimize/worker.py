@@ -40,6 +40,7 @@ _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 _BLOCK = 65_536
 _BYTES_PER_LINE = 1024
 _STDERR_KEPT = 2000
+_STDERR = 2
 _SHOWN = 60
 
 
@@ -164,6 +165,8 @@ class Command:
         assert process.stderr is not None
         while block := os.read(process.stderr.fileno(), _BLOCK):
             self._errors = (self._errors + block)[-_STDERR_KEPT:]
+            with contextlib.suppress(OSError):
+                os.write(_STDERR, block)
 
     def _read(self, process: subprocess.Popen[bytes], most: int) -> bytes:
         assert process.stdout is not None
