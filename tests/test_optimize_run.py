@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -24,6 +25,7 @@ from molvae.errors import BusyError, ConfigError, InputError, MolvaeError, Oracl
 from molvae.files import directory_lock
 from molvae.nn.checkpoint import load_model, save_model
 from molvae.nn.model import SequenceVAE
+from molvae.optimize.exploration import directions
 from molvae.optimize.oracles import FunctionOracle
 from molvae.optimize.registry import METHODS
 from molvae.optimize.result import Result, top_mean
@@ -401,6 +403,29 @@ def test_nats_are_the_decoders_own(model: Path) -> None:
     z = loaded.model.encode(tokens, torch.tensor([5])).mean
     total = -loaded.model.decoder.token_log_prob(tokens, z, loaded.model.unconditioned(1)).sum().item()
     assert cost[0] == pytest.approx(total / 4, abs=1e-5)
+
+
+def test_the_exploration_score_is_the_volume_of_the_decoders_slopes(model: Path) -> None:
+    loaded = load_model(model, "cpu")
+    space = ModelSpace(loaded)
+    smiles = ["CCO", "C(", "", "CCCCCCCN"]
+    score = space.exploration(smiles, directions=space.dimension)
+    assert np.isnan(score).tolist() == [False, True, True, False]
+    tokens = torch.tensor([[BOS, *(loaded.vocabulary.encode(["[C]", "[C]", "[O]"]) or ()), EOS]])
+    decoder, blank = copy.deepcopy(loaded.model.decoder).double(), loaded.model.unconditioned(1).double()
+
+    def probabilities(z: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(decoder(tokens[:, :-1], decoder.start(z[None], blank)), -1).flatten()
+
+    mean = loaded.model.encode(tokens, torch.tensor([5])).mean[0].detach().double()
+    slopes = torch.autograd.functional.jacobian(probabilities, mean)
+    assert score[0] == pytest.approx(-0.5 * torch.logdet(slopes.T @ slopes).item(), rel=1e-3)
+    # Fewer directions see less of the volume, always the same of it.
+    few = space.exploration(smiles, directions=2)
+    assert few[0] == pytest.approx(space.exploration(["CCO"], directions=2)[0], rel=1e-6)
+    across = directions(space.dimension, 2)
+    assert few[0] == pytest.approx(-0.5 * torch.logdet(across @ slopes.T @ slopes @ across.T).item(), rel=1e-3)
+    assert len(directions(3, 8)) == 3
 
 
 def cli(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:

@@ -239,11 +239,18 @@ def test_gates(name: str) -> None:
     assert gate([member("CC[N+](C)(C)C", 0.0)]) == [name != "moses"]
 
 
-def test_the_nats_gate_refuses_what_costs_the_model_too_much() -> None:
-    class Costly(ToySpace):
-        def nats(self, smiles: Sequence[str]) -> NDArray[np.float64]:
-            return np.array([float(len(one)) if one and "F" not in one else math.nan for one in smiles])
+class Judging(ToySpace):
+    """Molecules are the stranger the longer; it cannot read fluorine."""
 
-    gate = make_gate("nats", Costly(), np.random.default_rng(0))
+    def nats(self, smiles: Sequence[str]) -> NDArray[np.float64]:
+        return np.array([float(len(one)) if one and "F" not in one else math.nan for one in smiles])
+
+    def exploration(self, smiles: Sequence[str], directions: int) -> NDArray[np.float64]:
+        return -self.nats(smiles)
+
+
+@pytest.mark.parametrize("name", ["nats", "les"])
+def test_the_gates_of_a_model_refuse_what_is_strange_to_it(name: str) -> None:
+    gate = make_gate(name, Judging(), np.random.default_rng(0))
     asked = ("CCO", "CCCCCCCCCCCCCCCCCCCCCCCCCCCCCCC", "CCF", "COOC")
     assert gate([member(one, 0.0) for one in asked]) == [True, False, False, False]

@@ -72,7 +72,9 @@ class Decoder(nn.Module):
         return self._logits(states)
 
     def _logits(self, states: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.to_logits(states).float()
+        logits: torch.Tensor = self.to_logits(states)
+        # A copy in float64 gives float64; a sum over probabilities wants more than bfloat16.
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return logits.masked_fill(self.get_buffer("forbidden"), -torch.inf)
 
     def token_log_prob(

@@ -1,6 +1,6 @@
 """Keep a search on real chemistry: refuse molecules before anybody pays for them.
 
-In: molecules. Out: whether each may be paid for. Gates by name: off, sane, moses, nats.
+In: molecules. Out: whether each may be paid for. Gates by name: off, sane, moses, nats, les.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rdkit import Chem
 from rdkit.Chem import rdqueries
 from rdkit.Chem.FilterCatalog import FilterCatalog, FilterCatalogEntry, SmartsMatcher
 
 from molvae.chem.alerts import moses_alerts
 from molvae.optimize.population import Member
-from molvae.optimize.space import LatentSpace
+from molvae.optimize.space import JudgingSpace, LatentSpace
 
-GATES = ("off", "sane", "moses", "nats")
+GATES = ("off", "sane", "moses", "nats", "les")
 
 LARGEST_RING, MOST_ATOMS = 8, 70
 
@@ -32,11 +33,15 @@ ODD = {
 }
 """What random edits make and nobody keeps in a bottle."""
 
-NATS_SHARE = 0.95
+SHARE = 0.95
 DRAWS = 200
-"""The nats gate lets pass what costs the model no more than this share of so many draws of its own."""
+"""The nats and les gates let pass what is no stranger to the model than this share of so many draws of its own."""
+
+DIRECTIONS = 8
+"""That the les gate looks into. On `druglike` all 64 tell real molecules from alerting ones no better (README)."""
 
 Gate = Callable[[Sequence[Member]], list[bool]]
+Strangeness = Callable[[Sequence[str]], NDArray[np.float64]]
 
 
 @lru_cache(maxsize=1)
@@ -70,27 +75,37 @@ def make_gate(name: str, space: LatentSpace, generator: np.random.Generator) -> 
     """Return the gate of that name, one of `GATES`.
 
     ``sane`` refuses what no chemist would draw, ``moses`` also what the MOSES filters refuse; ``nats`` also what costs
-    the model more nats per token than 95 % of its own draws do, and what it cannot read; a space without ``nats`` is
-    no model, and there it is ``sane``.
+    the model more nats per token than 95 % of its own draws do, and what it cannot read; ``les`` does so by the
+    exploration score (`molvae.optimize.exploration`), at nine times the cost. A space that is no model has neither, and
+    there they are ``sane``.
     """
     if name == "off":
         return lambda members: [True] * len(members)
     if name == "moses":
         return lambda members: [is_sane(one.mol) and not moses_alerts(one.mol) for one in members]
-    measure: Callable[[Sequence[str]], Any] | None = getattr(space, "nats", None)
-    if name == "nats" and measure is not None:
-        return _nats_gate(measure, space, generator)
+    strangeness = _strangeness(name, space)
+    if strangeness is not None:
+        return _familiar_gate(strangeness, space, generator)
     return lambda members: [is_sane(one.mol) for one in members]
 
 
-def _nats_gate(measure: Callable[[Sequence[str]], Any], space: LatentSpace, generator: np.random.Generator) -> Gate:
+def _strangeness(name: str, space: LatentSpace) -> Strangeness | None:
+    """Return what tells (N,) how strange N molecules are to a model, NaN for what it cannot read; None for neither."""
+    if name == "nats" and isinstance(space, JudgingSpace):
+        return space.nats
+    if name == "les" and isinstance(space, JudgingSpace):
+        return lambda smiles: -space.exploration(smiles, DIRECTIONS)
+    return None
+
+
+def _familiar_gate(strangeness: Strangeness, space: LatentSpace, generator: np.random.Generator) -> Gate:
     drawn = space.decode(space.sample(DRAWS, generator))
-    own = measure([one for one in drawn if one])
-    limit = float(np.nanquantile(own, NATS_SHARE)) if np.isfinite(own).any() else np.inf
+    own = strangeness([one for one in drawn if one])
+    limit = float(np.nanquantile(own, SHARE)) if np.isfinite(own).any() else np.inf
 
     def gate(members: Sequence[Member]) -> list[bool]:
         sane = [is_sane(one.mol) for one in members]
-        nats = measure([one.smiles if fine else "" for one, fine in zip(members, sane, strict=True)])
-        return [bool(fine and value <= limit) for fine, value in zip(sane, nats, strict=True)]
+        strange = strangeness([one.smiles if fine else "" for one, fine in zip(members, sane, strict=True)])
+        return [bool(fine and value <= limit) for fine, value in zip(sane, strange, strict=True)]
 
     return gate

@@ -31,7 +31,7 @@ class HybridOptions:
         bandit: whether the mix of moves learns.
         moves: names of `molvae.optimize.operators.MOVES` joined by ``+``; left empty, all from given starts, and
             `molvae.optimize.operators.FROM_PRIOR` from the prior.
-        gate: off, sane, moses or nats, see `molvae.optimize.gate.make_gate`.
+        gate: off, sane, moses, nats or les, see `molvae.optimize.gate.make_gate`.
         per_scaffold: parents that may share a Murcko scaffold; 0 sets no limit.
         patience: calls without a better top 10 after which a search from drawn starts begins anew from the prior, with
             what the surrogate knows; 0 never does.

@@ -6,7 +6,7 @@ Shapes: N molecules or points, D latent dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Protocol, runtime_checkable
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from molvae.chem.parallel import map_items
 from molvae.chem.rejected import Rejected
-from molvae.data.batch import collate
+from molvae.data.batch import Batch, collate
 from molvae.generate.archive import digest
 from molvae.generate.chemistry import Read, Readable
 from molvae.generate.exact import EXACT, ExactCodes, encode_exact
@@ -27,6 +27,7 @@ from molvae.generate.latents import decode_latents
 from molvae.generate.sampling import GREEDY
 from molvae.nn.checkpoint import LoadedModel
 from molvae.optimize.decoder_update import bend_decoder
+from molvae.optimize.exploration import ExplorationScore
 
 _CHUNK = 128
 _NARROWEST = 1e-3
@@ -89,6 +90,17 @@ class BendableSpace(LatentSpace, Protocol):
         """Return a space of its own, with the same codes, see `molvae.optimize.decoder_update.bend_decoder`."""
 
 
+@runtime_checkable
+class JudgingSpace(LatentSpace, Protocol):
+    """A space that can say how strange a molecule is to its model."""
+
+    def nats(self, smiles: Sequence[str]) -> NDArray[np.float64]:
+        """Return what N molecules cost the decoder, (N,) nats per token; NaN for one that cannot be read."""
+
+    def exploration(self, smiles: Sequence[str], directions: int) -> NDArray[np.float64]:
+        """Return the exploration score of N molecules, (N,), low far from the training data; NaN likewise."""
+
+
 class ModelSpace:
     """The latent space of a trained model, decoded greedily, or with noise that is held.
 
@@ -114,11 +126,7 @@ class ModelSpace:
         read = map_items(Read(self._loaded.vocabulary), smiles)
         mean = np.full((len(read), self.dimension), np.nan)
         std = mean.copy()
-        rows = [row for row, result in enumerate(read) if isinstance(result, Readable)]
-        for start in range(0, len(rows), _CHUNK):
-            part = rows[start : start + _CHUNK]
-            sequences: list[NDArray[np.integer]] = [np.array(read[row].token_ids, dtype=np.int64) for row in part]
-            batch = collate(sequences).to(self._loaded.model.device)
+        for part, batch in self._batches(read):
             posterior = self._loaded.model.encode(batch.tokens, batch.lengths)
             mean[part] = posterior.mean.cpu().double().numpy()
             std[part] = posterior.log_std.exp().clamp_min(_NARROWEST).cpu().double().numpy()
@@ -167,19 +175,41 @@ class ModelSpace:
 
         A molecule unlike the training data is dear even where the encoder puts it.
         """
-        reader = Read(self._loaded.vocabulary)
-        results = [(row, reader(one)) for row, one in enumerate(smiles) if one]
-        read = {row: result for row, result in results if isinstance(result, Readable)}
-        rows, cost = list(read), np.full(len(smiles), np.nan)
-        for start in range(0, len(rows), _CHUNK):
-            part = rows[start : start + _CHUNK]
-            sequences: list[NDArray[np.integer]] = [np.array(read[row].token_ids, dtype=np.int64) for row in part]
-            batch = collate(sequences).to(self._loaded.model.device)
+        cost = np.full(len(smiles), np.nan)
+        for part, batch in self._batches(self._read(smiles)):
             mean = self._loaded.model.encode(batch.tokens, batch.lengths).mean
             blank = self._loaded.model.unconditioned(len(part))
             total = -self._loaded.model.decoder.token_log_prob(batch.tokens, mean, blank).sum(1).double().cpu().numpy()
-            cost[part] = total / np.array([len(one) + 1 for one in sequences])
+            cost[part] = total / (batch.lengths.cpu().numpy() - 1)
         return cost
+
+    @torch.inference_mode()
+    def exploration(self, smiles: Sequence[str], directions: int) -> NDArray[np.float64]:
+        """Return the exploration score of N molecules at their own codes, (N,), see `ExplorationScore`; NaN likewise.
+
+        Low for a molecule unlike the training data.
+        """
+        measure = ExplorationScore(self._loaded.model.decoder, directions)
+        score = np.full(len(smiles), np.nan)
+        for part, batch in self._batches(self._read(smiles)):
+            mean = self._loaded.model.encode(batch.tokens, batch.lengths).mean
+            blank = self._loaded.model.unconditioned(len(part))
+            rows = zip(batch.tokens, batch.lengths.tolist(), mean, blank, strict=True)
+            score[part] = [measure(tokens[:length], z, cond) for tokens, length, z, cond in rows]
+        return score
+
+    def _read(self, smiles: Sequence[str]) -> list[Readable | Rejected | None]:
+        """Read N molecules in this process, None for ""."""
+        reader = Read(self._loaded.vocabulary)
+        return [reader(one) if one else None for one in smiles]
+
+    def _batches(self, read: Sequence[Readable | Rejected | None]) -> Iterator[tuple[list[int], Batch]]:
+        """Return batches of what could be read, each with the rows that it holds."""
+        found = [(row, result) for row, result in enumerate(read) if isinstance(result, Readable)]
+        for start in range(0, len(found), _CHUNK):
+            part = found[start : start + _CHUNK]
+            sequences: list[NDArray[np.integer]] = [np.array(one.token_ids, dtype=np.int64) for _, one in part]
+            yield [row for row, _ in part], collate(sequences).to(self._loaded.model.device)
 
     @torch.inference_mode()
     def sample(self, n: int, generator: np.random.Generator) -> NDArray[np.float64]:
