@@ -3,9 +3,9 @@
     python scripts/gate_benchmark.py RUN... --real molecules.smi -o gates.csv [-m druglike] [-n 80] [--best 300]
 
 RUN are directories of `molvae optimize` or of `molvae benchmark pmo`; of the best molecules of each, as many that alert
-and that pass are drawn, n in all of either. Measures: nats of the decoder per token, the latent exploration score along
-8 directions and along all, the density of the code under N(0, I), the length. Writes every molecule with its measures
-and prints areas under the ROC curve, .5 for chance.
+and that pass are drawn, about n in all of either. Measures: nats of the decoder per token, the latent exploration score
+along 8 directions and along all, the density of the code under N(0, I), the length. Writes every molecule with its
+measures and prints areas under the ROC curve, .5 for chance.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from sklearn.metrics import roc_auc_score
 from molvae.chem.alerts import moses_alerts
 from molvae.generate.known import read_smiles
 from molvae.nn.checkpoint import load_model
+from molvae.optimize.gate import DIRECTIONS
 from molvae.optimize.space import ModelSpace
 
 REAL, PASSES, ALERTS = "real", "passes", "alerts"
-FEW = 8
-MEASURES = ("nats", f"les{FEW}", "les", "density", "length")
+MEASURES = ("nats", f"les{DIRECTIONS}", "les", "density", "length")
 """All the higher, the more familiar."""
 
 
 def draw(runs: list[Path], real: Path, n: int, best: int, seed: int) -> pd.DataFrame:
-    """Return ``n`` molecules of each kind: kind, run, smiles."""
+    """Return about ``n`` molecules of each kind: kind, run, smiles."""
     chance = np.random.default_rng(seed)
     known = [one for one in read_smiles(str(real)) if one]
     rows = [(REAL, "", known[row]) for row in chance.choice(len(known), min(n, len(known)), replace=False)]
@@ -50,7 +50,7 @@ def measure(space: ModelSpace, smiles: list[str]) -> dict[str, np.ndarray]:
     """Return each of `MEASURES` of N molecules, (N,), and say what it cost."""
     how = {
         "nats": lambda: -space.nats(smiles),
-        f"les{FEW}": lambda: space.exploration(smiles, FEW),
+        f"les{DIRECTIONS}": lambda: space.exploration(smiles, DIRECTIONS),
         "les": lambda: space.exploration(smiles, space.dimension),
         "density": lambda: -(space.encode(smiles).mean ** 2).sum(1) / 2,
         "length": lambda: -np.array([float(Chem.MolFromSmiles(one).GetNumHeavyAtoms()) for one in smiles]),

@@ -409,7 +409,7 @@ def test_the_exploration_score_is_the_volume_of_the_decoders_slopes(model: Path)
     loaded = load_model(model, "cpu")
     space = ModelSpace(loaded)
     smiles = ["CCO", "C(", "", "CCCCCCCN"]
-    score = space.exploration(smiles, directions=space.dimension)
+    score = space.exploration(smiles, n=space.dimension)
     assert np.isnan(score).tolist() == [False, True, True, False]
     tokens = torch.tensor([[BOS, *(loaded.vocabulary.encode(["[C]", "[C]", "[O]"]) or ()), EOS]])
     decoder, blank = copy.deepcopy(loaded.model.decoder).double(), loaded.model.unconditioned(1).double()
@@ -421,8 +421,8 @@ def test_the_exploration_score_is_the_volume_of_the_decoders_slopes(model: Path)
     slopes = torch.autograd.functional.jacobian(probabilities, mean)
     assert score[0] == pytest.approx(-0.5 * torch.logdet(slopes.T @ slopes).item(), rel=1e-3)
     # Fewer directions see less of the volume, always the same of it.
-    few = space.exploration(smiles, directions=2)
-    assert few[0] == pytest.approx(space.exploration(["CCO"], directions=2)[0], rel=1e-6)
+    few = space.exploration(smiles, n=2)
+    assert few[0] == pytest.approx(space.exploration(["CCO"], n=2)[0], rel=1e-6)
     across = directions(space.dimension, 2)
     assert few[0] == pytest.approx(-0.5 * torch.logdet(across @ slopes.T @ slopes @ across.T).item(), rel=1e-3)
     assert len(directions(3, 8)) == 3

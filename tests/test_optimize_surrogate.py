@@ -245,7 +245,7 @@ class Judging(ToySpace):
     def nats(self, smiles: Sequence[str]) -> NDArray[np.float64]:
         return np.array([float(len(one)) if one and "F" not in one else math.nan for one in smiles])
 
-    def exploration(self, smiles: Sequence[str], directions: int) -> NDArray[np.float64]:
+    def exploration(self, smiles: Sequence[str], n: int) -> NDArray[np.float64]:
         return -self.nats(smiles)
 
 

@@ -32,12 +32,12 @@ class ExplorationScore:
 
     Args:
         decoder: the decoder.
-        n: directions looked into; each costs as much as reading the molecule once.
+        across: (n, D) O, see `directions`; each costs as much as reading the molecule once.
     """
 
-    def __init__(self, decoder: Decoder, n: int) -> None:
+    def __init__(self, decoder: Decoder, across: torch.Tensor) -> None:
         self._decoder = copy.deepcopy(decoder).double().eval()
-        self._n = n
+        self._shifts = STEP * torch.cat([torch.zeros_like(across[:1]), across])
 
     @torch.inference_mode()
     def __call__(self, tokens: torch.Tensor, z: torch.Tensor, cond: torch.Tensor) -> float:
@@ -48,11 +48,10 @@ class ExplorationScore:
             z: (D,) where it lies.
             cond: (C,) condition.
         """
-        across = directions(len(z), self._n).to(z.device)
-        points = z.double() + torch.cat([torch.zeros_like(across[:1]), STEP * across])
+        points = z.double() + self._shifts.to(z.device)
         rows = len(points)
         state = self._decoder.start(points, cond.double().expand(rows, -1))
-        logits = self._decoder(tokens[:-1].expand(rows, -1), state).double()
+        logits = self._decoder(tokens[:-1].expand(rows, -1), state)
         probabilities = torch.softmax(logits, dim=-1).flatten(1)
         slopes = (probabilities[1:] - probabilities[:1]) / STEP
         return float(-torch.linalg.svdvals(slopes).clamp_min(1e-150).log().sum())

@@ -27,7 +27,7 @@ from molvae.generate.latents import decode_latents
 from molvae.generate.sampling import GREEDY
 from molvae.nn.checkpoint import LoadedModel
 from molvae.optimize.decoder_update import bend_decoder
-from molvae.optimize.exploration import ExplorationScore
+from molvae.optimize.exploration import ExplorationScore, directions
 
 _CHUNK = 128
 _NARROWEST = 1e-3
@@ -97,7 +97,7 @@ class JudgingSpace(LatentSpace, Protocol):
     def nats(self, smiles: Sequence[str]) -> NDArray[np.float64]:
         """Return what N molecules cost the decoder, (N,) nats per token; NaN for one that cannot be read."""
 
-    def exploration(self, smiles: Sequence[str], directions: int) -> NDArray[np.float64]:
+    def exploration(self, smiles: Sequence[str], n: int) -> NDArray[np.float64]:
         """Return the exploration score of N molecules, (N,), low far from the training data; NaN likewise."""
 
 
@@ -184,12 +184,12 @@ class ModelSpace:
         return cost
 
     @torch.inference_mode()
-    def exploration(self, smiles: Sequence[str], directions: int) -> NDArray[np.float64]:
-        """Return the exploration score of N molecules at their own codes, (N,), see `ExplorationScore`; NaN likewise.
+    def exploration(self, smiles: Sequence[str], n: int) -> NDArray[np.float64]:
+        """Return the score of N molecules at their own codes, (N,), along ``n`` directions; NaN for one it cannot read.
 
-        Low for a molecule unlike the training data.
+        Low for a molecule unlike the training data, see `ExplorationScore`.
         """
-        measure = ExplorationScore(self._loaded.model.decoder, directions)
+        measure = ExplorationScore(self._loaded.model.decoder, directions(self.dimension, n))
         score = np.full(len(smiles), np.nan)
         for part, batch in self._batches(self._read(smiles)):
             mean = self._loaded.model.encode(batch.tokens, batch.lengths).mean
