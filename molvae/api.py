@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from molvae.chem.domain import Domain
 from molvae.chem.properties import compute
 from molvae.chem.rejected import Rejected
 from molvae.data.vocabulary import Vocabulary
@@ -308,7 +309,8 @@ class MolVAE:
         check_labels(labelled.values, name)
         checked = cross_validate(labelled.latents, labelled.values, random_folds(len(labelled.values), seed), seed)
         head = fit_head(labelled.latents, labelled.values, checked, seed)
-        save_with_head(self.loaded, name, head, head_facts("a table in memory", labelled, seed), Path(output))
+        facts = head_facts("a table in memory", labelled, seed)
+        save_with_head(self.loaded, name, head, facts, Path(output), Domain.of(labelled.smiles))
         return MolVAE(load_model(output, str(self.loaded.model.device)))
 
     def impute(self, smiles: Sequence[str], *names: str, by_head: bool = False) -> pd.DataFrame:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from molvae.api import MolVAE
+from molvae.chem.domain import Domain
 from molvae.cli.main import main
 from molvae.config import Config, ModelConfig
 from molvae.data.dataset import PropertyInfo
@@ -35,8 +36,10 @@ from molvae.generate.requests import parse_where
 from molvae.nn.checkpoint import LoadedModel, load_model, save_model
 from molvae.nn.gaussian_process import GaussianProcess, _Bound, covariance, fit_process
 from molvae.nn.model import SequenceVAE
+from molvae.optimize.goal import Component, GoalOracle
 from molvae.optimize.oracles import find_oracle
 from molvae.optimize.oracles_head import HeadOracle
+from molvae.optimize.transforms import Linear
 from molvae.train.fit_head import (
     CrossValidation,
     check_labels,
@@ -299,15 +302,34 @@ def test_a_search_takes_a_fitted_head_for_its_oracle(loaded: LoadedModel, tmp_pa
     save_model(tmp_path / "model", loaded.model, loaded.vocabulary, loaded.config, loaded.facts)
     taught = MolVAE(load_model(tmp_path / "model", "cpu")).fit_head(CHAINS, values, "pIC50", tmp_path / "taught")
     plain, sure = (find_oracle(name, loaded=taught.loaded) for name in ("head:pIC50", "head:pIC50:sure"))
-    scores, careful = np.array(plain(["CCO", "CCN", "C["])), np.array(sure(["CCO", "CCN", "C["]))
+    at_most = find_oracle("head:pIC50:atmost", loaded=taught.loaded)
+    asked = [*CHAINS[:2], "C[", "OCO"]
+    scores, careful, high = (np.array(oracle(asked)) for oracle in (plain, sure, at_most))
     assert np.isnan(scores[2])
-    filled = taught.impute(["CCO", "CCN"], "pIC50")
-    np.testing.assert_allclose(scores[:2], filled["pIC50"], rtol=1e-6)
-    np.testing.assert_allclose(careful[:2], filled["pIC50"] - filled["pIC50_std"], rtol=1e-6)
+    assert np.isnan(careful[2])
+    filled = taught.impute(asked, "pIC50")
+    np.testing.assert_allclose(scores, filled["pIC50"], rtol=1e-6)
+    # A measured molecule is its own nearest; of another one the bound comes nearer to what the table holds.
+    domain = Domain.of(label(loaded, CHAINS, list(values)).smiles)
+    facts = taught.loaded.facts[FITTED]["pIC50"]
+    near, trust = domain.judge(asked)
+    np.testing.assert_allclose(filled["pIC50_nearest"][[0, 1, 3]], near[[0, 1, 3]])
+    assert trust[[0, 1]].tolist() == [1, 1]
+    assert trust[3] < 1
+    for bound, side in ((careful, -1), (high, 1)):
+        usual = facts["mean"] + side * facts["std"]
+        expected = trust * (filled["pIC50"] + side * filled["pIC50_std"]) + (1 - trust) * usual
+        np.testing.assert_allclose(bound[[0, 1, 3]], expected[[0, 1, 3]], rtol=1e-6)
     assert isinstance(plain, HeadOracle)
-    assert "of the 2 best" in plain.caution(["CCO", "CCN"])
+    assert "guesses at 1 of the 2 best" in plain.caution([asked[0], asked[3]])
     with pytest.raises(UnknownNameError, match="Ki"):
         find_oracle("head:Ki:sure", loaded=taught.loaded)
+    for oracle, minimize, better in (("sure", True, "atmost"), ("atmost", False, "sure")):
+        with pytest.raises(InputError, match="not sure of") as raised:
+            taught.optimize(f"head:pIC50:{oracle}", minimize=minimize)
+        assert f"head:pIC50:{better}" in str(raised.value)
+    goal = GoalOracle([Component("activity", plain, Linear())])
+    assert "head:pIC50 guesses" in goal.caution(["OCO"])
 
 
 def test_requests_see_fitted_heads_beside_the_trained_ones(loaded: LoadedModel, tmp_path: Path) -> None:

@@ -21,6 +21,9 @@ from molvae.chem.codec_tables import Lexicon
 from molvae.chem.rejected import Rejected
 from molvae.chem.standardize import parse
 
+REMEMBERED = 4096
+"""Molecules whose tokens are kept: a search reads the molecules it sets out from in more than one place."""
+
 MOST_BONDS = 8
 """Bonds an atom may have when RDKit sets no limit (metals); also the default limit of selfies."""
 
@@ -118,6 +121,7 @@ def decode(tokens: Sequence[str]) -> str:
         return ""
 
 
+@lru_cache(maxsize=REMEMBERED)
 def encode(canonical: str) -> tuple[str, ...] | Rejected:
     """Return the SELFIES tokens of a canonical SMILES after decoding them again to the very same canonical SMILES.
 

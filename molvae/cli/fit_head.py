@@ -46,6 +46,7 @@ def command(
     what a new series of molecules will meet. Its 90 % intervals are stretched to hold 90 % of the rows left out.
     """
     from molvae.benchmark.head_check import check_head
+    from molvae.chem.domain import Domain
     from molvae.cli.progress import progress_bar
     from molvae.errors import OutputError
     from molvae.generate.labelled import label, read_labels
@@ -72,7 +73,7 @@ def command(
     for line in _advice(records):
         typer.echo(f"note: {line}")
     facts = {**head_facts(Path(source).name, labelled, seed), "checked": [_rounded(one) for one in records]}
-    save_with_head(loaded, name, head, facts, output, _table(records))
+    save_with_head(loaded, name, head, facts, output, Domain.of(labelled.smiles, workers), _table(records))
     for path in sorted(output.iterdir()):
         typer.echo(f"wrote {path}")
 
@@ -110,7 +111,7 @@ def _advice(records: Sequence[dict[str, Any]]) -> list[str]:
     forest = found.get(("scaffold", FOREST), found["random", FOREST])
     if forest["rmse"] < 0.9 * strict["rmse"]:
         notes.append("the forest is clearly better here; check what the head proposes with it")
-    return [*notes, "the head knows molecules like those of the table; novelty near 1 means that it guesses"]
+    return [*notes, "the head knows molecules like those of the table; far from all of them it guesses"]
 
 
 def _rounded(record: dict[str, Any]) -> dict[str, Any]:

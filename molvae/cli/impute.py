@@ -67,8 +67,9 @@ def command(
     """Fill in missing property values: computed by RDKit where that is possible, else predicted by a head of the model.
 
     Values that are there stay. NAME_std is the standard deviation of a prediction, NAME_origin says given, computed,
-    predicted or missing, NAME_novelty (of fitted heads) is near 1 where the head guesses. A category gets its likeliest
-    level, and NAME_probability says how likely the head takes it to be.
+    predicted or missing, NAME_novelty (of fitted heads) is near 1 where the head guesses, NAME_nearest is the
+    similarity to the nearest molecule that it learned from. A category gets its likeliest level, and NAME_probability
+    says how likely the head takes it to be.
 
     Molecules with missing pieces are completed instead, the likeliest under the model first. A mask stands where a
     piece is missing: {?} of any length, {3} of three heavy atoms, {2..5} of two to five. It hangs on one single bond,
@@ -166,11 +167,7 @@ def _texts(table: Table, cells: Sequence[Sequence[str]], name: str) -> NDArray[n
 def _account(name: str, one: Filled) -> str:
     from collections import Counter
 
-    import numpy as np
-
-    from molvae.generate.predict import STRANGE
-
     counts = Counter(one.origin.tolist())
     text = f"{name}: " + ", ".join(f"{counts[key]:,} {key}" for key in ("given", "computed", "predicted", "missing"))
-    strange = int((np.nan_to_num(one.novelty) > STRANGE).sum())
-    return f"{text}; the head guesses at {strange:,} of them (novelty above {STRANGE:g})" if strange else text
+    strange = int(one.strange.sum())
+    return f"{text}; the head guesses at {strange:,} of them, unlike what it learned from" if strange else text

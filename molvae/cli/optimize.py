@@ -194,9 +194,6 @@ def command(
         getattr(scorer, "close", nullcontext)()
     _write(result, output, destination)
     _report(result, len(starts) - len(result.starts) if starts else 0)
-    caution = getattr(scorer, "caution", lambda smiles: "")([str(one) for one in result.best["smiles"]])
-    if caution:
-        typer.echo(f"note: {caution}")
 
 
 def _of_lead(

@@ -34,6 +34,8 @@ class Filled:
         std: (N,) standard deviation of a predicted value, 0 for one that was given or computed; NaN for a category.
         origin: N of given, computed, predicted, missing.
         novelty: (N,) how little a fitted head knows of the molecule, 0 to 1; NaN otherwise.
+        nearest: (N,) its similarity to the nearest molecule that the head learned from; NaN otherwise.
+        strange: (N,) where a head guesses, see `molvae.generate.predict.Prediction`.
         probability: (N,) how likely the head takes a predicted level to be, 1 for one that was given; None for numbers.
     """
 
@@ -41,6 +43,8 @@ class Filled:
     std: NDArray[np.float64]
     origin: NDArray[np.object_]
     novelty: NDArray[np.float64]
+    nearest: NDArray[np.float64]
+    strange: NDArray[np.bool_]
     probability: NDArray[np.float64] | None = None
 
 
@@ -77,12 +81,11 @@ def impute(
         if name in levels:
             filled[name] = _fill_levels(values, levels[name], guesses)
         elif name in guesses:
-            guess = guesses[name]
-            filled[name] = _fill(values, guess.mean, guess.std, guess.novelty, PREDICTED)
+            filled[name] = _fill(values, guesses[name], PREDICTED)
         else:
             assert computed is not None
             found, nothing = computed[:, by_rdkit.index(name)], np.full(len(smiles), np.nan)
-            filled[name] = _fill(values, found, np.zeros(len(smiles)), nothing, COMPUTED)
+            filled[name] = _fill(values, Prediction(found, np.zeros(len(smiles)), nothing), COMPUTED)
     return filled
 
 
@@ -106,25 +109,24 @@ def _fill_levels(values: NDArray[Any], category: Category, guesses: Mapping[str,
     texts = np.array([text or guess for text, guess in zip(given, guessed, strict=True)], dtype=object)
     names = np.where(there, GIVEN, np.where(had, PREDICTED, MISSING)).astype(object)
     blank = np.full(len(values), np.nan)
-    return Filled(texts, blank, names, blank, np.where(there, 1.0, np.where(had, held.max(1), np.nan)))
+    likely = np.where(there, 1.0, np.where(had, held.max(1), np.nan))
+    return Filled(texts, blank, names, blank, blank, np.zeros(len(values), dtype=bool), likely)
 
 
-def _fill(
-    values: NDArray[np.float64], found: NDArray[np.float64], std: NDArray[np.float64], novelty: NDArray[np.float64],
-    origin: str,
-) -> Filled:  # fmt: skip
+def _fill(values: NDArray[np.float64], found: Prediction, origin: str) -> Filled:
     there = np.isfinite(values)
-    had = np.isfinite(found)
+    had = np.isfinite(found.mean)
     names = np.where(there, GIVEN, np.where(had, origin, MISSING)).astype(object)
     used = ~there & had
+    nearest = np.full(len(values), np.nan) if found.nearest is None else found.nearest
     return Filled(
-        np.where(there, values, found), np.where(there, 0.0, np.where(had, std, np.nan)), names,
-        np.where(used, novelty, np.nan),
+        np.where(there, values, found.mean), np.where(there, 0.0, np.where(had, found.std, np.nan)), names,
+        np.where(used, found.novelty, np.nan), np.where(used, nearest, np.nan), used & found.strange,
     )  # fmt: skip
 
 
 def as_table(filled: Mapping[str, Filled]) -> pd.DataFrame:
-    """Return NAME, NAME_std, NAME_origin and, where a head can tell, NAME_novelty, as columns of N rows.
+    """Return NAME, NAME_std, NAME_origin and, where a head can tell, NAME_novelty and NAME_nearest, N rows each.
 
     Of a category NAME, NAME_probability and NAME_origin.
     """
@@ -136,4 +138,6 @@ def as_table(filled: Mapping[str, Filled]) -> pd.DataFrame:
         columns |= {name: one.values, f"{name}_std": one.std, f"{name}_origin": one.origin}
         if np.isfinite(one.novelty).any():
             columns[f"{name}_novelty"] = one.novelty
+        if np.isfinite(one.nearest).any():
+            columns[f"{name}_nearest"] = one.nearest
     return pd.DataFrame(columns)

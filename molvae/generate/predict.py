@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
 
+from molvae.chem.domain import Domain
 from molvae.data.dataset import PropertyInfo
 from molvae.errors import ConfigError, ModelFileError, UnknownNameError
 from molvae.files import carry_files, new_directory
@@ -32,9 +33,11 @@ FITTED = "fitted_heads"
 HEADING = "## Fitted heads"
 CARRIED = ("metrics.jsonl", "held_out.smi")
 """Files of the source model that stay true whatever heads it has."""
+BITS, LIMITS = "domain_bits", "domain_limits"
+"""Keys of a `Domain` beside the tensors of its head."""
 AT_ONCE = 4096
 STRANGE = 0.8
-"""Novelty above which a fitted head is said to guess."""
+"""Novelty above which a fitted head is said to guess; so it is of molecules less like its table than usual there."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,23 @@ class Prediction:
         mean: (N,) in the property's unit.
         std: (N,) standard deviation of a new measurement.
         novelty: (N,) 0 where the head has seen the like, 1 where it knows nothing; NaN for a head that cannot tell.
+        nearest: (N,) similarity to the nearest molecule that a fitted head learned from; None when it is not known.
+        trust: (N,) 1 where the molecule is like those that a fitted head learned from, down to 0, see
+            `molvae.chem.domain.Domain`; None when it is not known. The latent does not tell: an encoder puts molecules
+            of a size or kind that it has never seen among others.
     """
 
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
     novelty: NDArray[np.float64]
+    nearest: NDArray[np.float64] | None = None
+    trust: NDArray[np.float64] | None = None
+
+    @property
+    def strange(self) -> NDArray[np.bool_]:
+        """(N,) where the head guesses: by the latent, or because the molecule is unlike those it learned from."""
+        strange = np.nan_to_num(self.novelty) > STRANGE
+        return strange if self.trust is None else strange | (self.trust < 1.0)
 
 
 def predictable(loaded: LoadedModel) -> list[str]:
@@ -58,9 +73,14 @@ def predictable(loaded: LoadedModel) -> list[str]:
     return [*fitted, *(name for name in loaded.model.predict_names if name not in fitted)]
 
 
-def write_heads(path: Path, loaded: LoadedModel, heads: Mapping[str, GaussianProcess]) -> None:
-    """Write fitted heads to a file of a model directory; the header says whose codes they read."""
+def write_heads(
+    path: Path, loaded: LoadedModel, heads: Mapping[str, GaussianProcess], domains: Mapping[str, Domain] | None = None
+) -> None:
+    """Write fitted heads, and what they were fitted to, to a file; the header says whose codes they read."""
     tensors = {f"{name}/{key}": value for name, head in heads.items() for key, value in head.state_dict().items()}
+    for name, domain in (domains or {}).items():
+        tensors[f"{name}/{BITS}"] = torch.from_numpy(domain.bits)
+        tensors[f"{name}/{LIMITS}"] = torch.tensor([domain.usual, domain.largest], dtype=torch.float64)
     save_tensors(path, tensors, {"codes_of": codes_digest(loaded.model)})
 
 
@@ -83,7 +103,9 @@ def fitted_heads(loaded: LoadedModel) -> dict[str, GaussianProcess]:
         )
     heads = {}
     for name in names:
-        own = {key.rpartition("/")[2]: value for key, value in tensors.items() if key.rpartition("/")[0] == name}
+        own = _own(tensors, name)
+        for key in (BITS, LIMITS):
+            own.pop(key, None)
         try:
             head = GaussianProcess(*own["points"].shape)
             head.load_state_dict(own)
@@ -93,6 +115,24 @@ def fitted_heads(loaded: LoadedModel) -> dict[str, GaussianProcess]:
             ) from error
         heads[name] = head
     return heads
+
+
+def _own(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
+    """Return the tensors of one head."""
+    return {key.rpartition("/")[2]: value for key, value in tensors.items() if key.rpartition("/")[0] == name}
+
+
+def fitted_domains(loaded: LoadedModel) -> dict[str, Domain]:
+    """Load what the fitted heads of a model were fitted to; heads of before this was kept have none."""
+    names = list(loaded.facts.get(FITTED, {}))
+    tensors = load_tensors(loaded.directory / FITTED_FILE) if names else {}
+    found = {}
+    for name in names:
+        own = _own(tensors, name)
+        if {BITS, LIMITS} <= own.keys():
+            usual, largest = own[LIMITS].tolist()
+            found[name] = Domain(own[BITS].numpy(), usual, int(largest))
+    return found
 
 
 def join_fitted(loaded: LoadedModel) -> LoadedModel:
@@ -137,6 +177,7 @@ class Predictor:
 
     def __init__(self, loaded: LoadedModel, names: Sequence[str]) -> None:
         self.loaded, self.names = join_fitted(loaded), list(names)
+        self._domains = fitted_domains(loaded)
         known = predictable(loaded)
         for name in names:
             if name not in known:
@@ -193,6 +234,13 @@ class Predictor:
         means, summary = summarise_sequences(self.loaded.model, ids)
         latents[rows] = means.cpu().numpy()
         found = self(latents)
+        for name in self.names:
+            if domain := self._domains.get(name):
+                near, trust = (np.full(len(read), np.nan) for _ in range(2))
+                near[rows], trust[rows] = domain.judge(
+                    [one.smiles for one in read if isinstance(one, Readable)], workers
+                )
+                found[name] = dataclasses.replace(found[name], nearest=near, trust=trust)
         return found if self.loaded.model.reader is None else found | self._with_reader(found, rows, summary, written)
 
     @torch.no_grad()
@@ -231,8 +279,9 @@ def head_facts(table: str, labelled: Labelled, seed: int) -> dict[str, Any]:
 
 
 def save_with_head(
-    loaded: LoadedModel, name: str, head: GaussianProcess, facts: dict[str, Any], output: Path, checked: str = ""
-) -> None:
+    loaded: LoadedModel, name: str, head: GaussianProcess, facts: dict[str, Any], output: Path, domain: Domain,
+    checked: str = "",
+) -> None:  # fmt: skip
     """Write ``loaded`` with one fitted head more; half of a directory is never seen.
 
     Args:
@@ -241,13 +290,14 @@ def save_with_head(
         head: fitted to codes of this model.
         facts: see `head_facts`.
         output: directory to be made.
+        domain: what the head was fitted to.
         checked: how good the head is, lines for the card.
 
     Raises:
         ConfigError: see `check_free`.
     """
     check_free(loaded, name)
-    heads = {**fitted_heads(loaded), name: head}
+    heads, domains = {**fitted_heads(loaded), name: head}, {**fitted_domains(loaded), name: domain}
     card = loaded.directory / "README.md"
     text = card.read_text("utf-8").rstrip() if card.exists() else f"# {output.name}"
     heading = "" if HEADING in text else f"{HEADING}\n\n"
@@ -255,7 +305,7 @@ def save_with_head(
     line = f"`{name}`: {facts['n']} molecules of {facts['table']}, {facts['minimum']:g} to {facts['maximum']:g}."
     with new_directory(output) as temporary:
         carry_files(loaded.directory, temporary, CARRIED)
-        write_heads(temporary / FITTED_FILE, loaded, heads)
+        write_heads(temporary / FITTED_FILE, loaded, heads, domains)
         save_model(
             temporary, loaded.model, loaded.vocabulary, loaded.config,
             {**loaded.facts, FITTED: {**loaded.facts.get(FITTED, {}), name: facts}},

@@ -117,6 +117,11 @@ class GoalOracle:
         for component in self.components:
             getattr(component.oracle, "keep_prints", nullcontext)(path)
 
+    def caution(self, smiles: list[str]) -> str:
+        """Say what the components' own heads do not know of molecules."""
+        warnings = (getattr(one.oracle, "caution", lambda smiles: "")(smiles) for one in self.components)
+        return "; ".join(filter(None, warnings))
+
     def close(self) -> None:
         """End the processes of components that have one."""
         for component in self.components:

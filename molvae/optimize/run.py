@@ -27,6 +27,7 @@ from molvae.optimize.goal_constraints import Constraints, Contains
 from molvae.optimize.interrupt import Stopper
 from molvae.optimize.journal import Journal
 from molvae.optimize.oracles import Oracle, find_oracle
+from molvae.optimize.oracles_head import check_direction
 from molvae.optimize.registry import find_method
 from molvae.optimize.result import JOURNAL, PRINTS, RUN, Result, write_facts, write_tables
 from molvae.optimize.search import ProgressCallback as ProgressCallback
@@ -182,6 +183,7 @@ def optimize(
     model = directory_digest(loaded.directory)
     with ExitStack() as stack:
         found = find_oracle(oracle, timeout, loaded)
+        check_direction(found.name, minimize)
         if isinstance(oracle, str):
             stack.callback(getattr(found, "close", nullcontext))
         return search(

@@ -305,7 +305,7 @@ class Search:
         best = best_table(self.found, self.settings.minimize, self._refused())
         return Result(
             best, molecules_table(self.found), starts, self.oracle.n_calls, stopped, front=self._front(),
-            notes=notes,
+            notes=[*notes, *self._cautions([str(one) for one in best["smiles"]])],
         )  # fmt: skip
 
     def _notes(self, unmet: int) -> list[str]:
@@ -332,6 +332,11 @@ class Search:
         if starting := sum(bool(start.given) and start.smiles in refused for start in self.starts):
             notes.append(f"{starting:,} start molecules break a constraint themselves: scored, but not among the best")
         return notes
+
+    def _cautions(self, best: list[str]) -> list[str]:
+        """Return what the oracle itself says of its scores of the best molecules."""
+        warn: Callable[[list[str]], str] = getattr(self.oracle.oracle, "caution", lambda smiles: "")
+        return [caution] if best and (caution := warn(best)) else []
 
     def refusals(self) -> Counter[str]:
         """Return why molecules were refused, and how many: each counted by the first thing that it breaks."""
