@@ -482,6 +482,25 @@ def test_every_given_start_is_counted_once(model: Path, tmp_path: Path, capsys: 
     assert facts["counts"]["starts_repeated"] == 1
 
 
+def test_of_a_salt_the_largest_part_is_the_lead(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ("--oracle", "logp", "-m", model, "--device", "cpu", "--budget", 4)
+    code, out, err = cli(capsys, *common, "--analogues-of", "Cl.NCCCO", "-o", tmp_path / "salt")
+    assert code == 0, err
+    assert "Cl.NCCCO: read as NCCCO, without Cl" in out
+    told = json.loads((tmp_path / "salt/run.json").read_text())["starts"]
+    assert [(one["input"], one["smiles"], one["left_out"]) for one in told] == [("Cl.NCCCO", "NCCCO", "Cl")]
+    # A lead and its salt are one; where no part can be read, nothing is left out.
+    leads = tmp_path / "leads.smi"
+    leads.write_text("NCCCO\nNCCCO.Cl\n[Na+].[Cl-]\n")
+    code, out, err = cli(capsys, *common, "--start", leads, "-o", tmp_path / "both")
+    assert code == 0, err
+    assert "1 cannot be used + 1 were given before" in out
+    told = json.loads((tmp_path / "both/run.json").read_text())["starts"]
+    assert {one["input"]: one["left_out"] for one in told} == {"NCCCO": "", "[Na+].[Cl-]": ""}
+
+
 def test_one_lead_that_the_model_cannot_read_is_explained(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -297,6 +297,8 @@ def _report(result: Result, repeated: int) -> None:
         unusable = starts[starts["problem"] != ""]
         for row in unusable.head(SHOWN_PROBLEMS).itertuples():
             console.print(f"  {row.input}: {row.problem}", markup=False, soft_wrap=True)
+        for row in starts[starts["left_out"] != ""].head(SHOWN_PROBLEMS).itertuples():
+            console.print(f"  {row.input}: read as {row.smiles}, without {row.left_out}", markup=False, soft_wrap=True)
         if len(unusable) > SHOWN_PROBLEMS:
             console.print(f"  and {len(unusable) - SHOWN_PROBLEMS:,} more, see run.json", markup=False)
     console.print(_table(result))

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from molvae.chem.rejected import Rejected
-from molvae.chem.standardize import standardize
+from molvae.chem.standardize import StandardizeOptions, standardize
 from molvae.errors import InputError
 from molvae.generate.exact_noise import Noise
 from molvae.optimize.method import Proposal
 from molvae.optimize.space import HoldingSpace, LatentSpace
 
-START_COLUMNS = ("input", "smiles", "decoded", "exact", "repaired", "problem", "score")
+START_COLUMNS = ("input", "smiles", "decoded", "exact", "repaired", "problem", "score", "left_out")
 _TRIES = 8
 
 
@@ -38,6 +38,7 @@ class Start:
         std: (D,) the width of its posterior.
         score: the oracle's own value, NaN until it is known and when it failed.
         noise: of this one molecule, under which its latent gives it back; None when nothing had to be repaired.
+        left_out: the smaller parts of a salt that the model cannot read as a whole, "" when nothing was left out.
     """
 
     given: str
@@ -48,6 +49,7 @@ class Start:
     std: NDArray[np.float64]
     score: float = math.nan
     noise: Noise | None = None
+    left_out: str = ""
 
     @property
     def repaired(self) -> bool:
@@ -62,18 +64,19 @@ class Start:
     def facts(self) -> dict[str, object]:
         """Return what a table says of it."""
         values = (self.given, self.smiles, self.decoded, self.exact, self.repaired, self.problem, self.score)
-        return dict(zip(START_COLUMNS, values, strict=True))
+        return dict(zip(START_COLUMNS, (*values, self.left_out), strict=True))
 
 
 def given_starts(space: LatentSpace, given: Sequence[str]) -> list[Start]:
     """Encode and decode the user's molecules: one `Start` per distinct molecule, the unusable ones with their problem.
 
-    One that does not decode to itself is repaired by its exact code, where the space can.
+    One that does not decode to itself is repaired by its exact code, where the space can. Of a salt that the space
+    cannot encode the largest part is taken, and what was left out is noted.
 
     Raises:
         InputError: when none can be used; says why most cannot.
     """
-    canonical: dict[str, str] = {}
+    given_as: dict[str, tuple[str, str]] = {}
     unusable: list[Start] = []
     nowhere = np.full(space.dimension, np.nan)
     for one in given:
@@ -81,14 +84,15 @@ def given_starts(space: LatentSpace, given: Sequence[str]) -> list[Start]:
         if isinstance(molecule, Rejected):
             unusable.append(Start(one, "", "", f"{molecule.reason} {molecule.detail}".strip(), nowhere, nowhere))
         else:
-            canonical.setdefault(molecule.smiles, one)
-    smiles = list(canonical)
-    codes = space.encode(smiles)
+            smiles, left_out = _without_salt(space, molecule.smiles)
+            given_as.setdefault(smiles, (one, left_out))
+    names = list(given_as)
+    codes = space.encode(names)
     good = [row for row, problem in enumerate(codes.problems) if not problem]
     decoded = dict(zip(good, space.decode(codes.mean[good]), strict=True)) if good else {}
     starts = [
-        Start(canonical[one], one, decoded.get(row, ""), codes.problems[row], codes.mean[row], codes.std[row])
-        for row, one in enumerate(smiles)
+        Start(said, one, decoded.get(row, ""), codes.problems[row], codes.mean[row], codes.std[row], left_out=left_out)
+        for row, (one, (said, left_out)) in enumerate(given_as.items())
     ]
     if not good:
         problems = {start.problem.split()[0]: start.problem for start in [*unusable, *starts]}
@@ -98,11 +102,24 @@ def given_starts(space: LatentSpace, given: Sequence[str]) -> list[Start]:
             f"The start molecule cannot be encoded: {why}."
             if len(given) == 1
             else f"None of the {len(given)} start molecules can be encoded; most often: {why}.",
-            "Give molecules like those the model was trained on, a salt without its counter-ion; molvae finetune "
-            "teaches a model what is new to it.",
+            "Give molecules like those the model was trained on; molvae finetune teaches a model what is new to it.",
         )
     _repair(space, [start for start in starts if not start.problem and not start.exact])
     return [*starts, *unusable]
+
+
+def _without_salt(space: LatentSpace, smiles: str) -> tuple[str, str]:
+    """Return a molecule that the space can encode and what was left out for that, or the molecule as it is and ""."""
+    if "." not in smiles or not space.encode([smiles]).problems[0]:
+        return smiles, ""
+    largest = standardize(smiles, StandardizeOptions(largest_fragment=True))
+    if isinstance(largest, Rejected) or space.encode([largest.smiles]).problems[0]:
+        return smiles, ""
+    parts = [standardize(part) for part in smiles.split(".")]
+    others = sorted(one.smiles for one in parts if not isinstance(one, Rejected))
+    if largest.smiles in others:
+        others.remove(largest.smiles)
+    return largest.smiles, ".".join(others)
 
 
 def _repair(space: LatentSpace, starts: Sequence[Start]) -> None:
