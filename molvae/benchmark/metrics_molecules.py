@@ -18,7 +18,7 @@ from rdkit import Chem
 from rdkit.Chem import rdFingerprintGenerator
 from rdkit.Chem.Scaffolds import MurckoScaffold
 
-from molvae.benchmark.metrics_filters import passes_filters
+from molvae.chem.alerts import passes_moses
 from molvae.chem.parallel import map_chunks
 from molvae.chem.properties import compute_mol
 from molvae.chem.rejected import Rejected
@@ -110,7 +110,7 @@ class Describe:
             tuple(Chem.MolToSmiles(Chem.FragmentOnBRICSBonds(mol)).split(".")),
             scaffold_of(mol),
             tuple(compute_mol(mol, PROPERTIES)),
-            self.filters and passes_filters(mol),
+            self.filters and passes_moses(mol),
         )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from molvae import __version__
-from molvae.chem.alerts import moses_alerts
+from molvae.chem import alerts
 from molvae.chem.rejected import Rejected
 from molvae.chem.standardize import read
 from molvae.errors import BusyError, ConfigError, InputError
@@ -297,10 +297,7 @@ def passes_moses(smiles: str) -> bool:
     (True, False)
     """
     mol = read(smiles)
-    # A charge is the commonest reason and the patterns are slow to look for.
-    if isinstance(mol, Rejected) or any(atom.GetFormalCharge() for atom in mol.GetAtoms()):
-        return False
-    return not moses_alerts(mol)
+    return not isinstance(mol, Rejected) and alerts.passes_moses(mol)
 
 
 def write_files(directory: Path, texts: Mapping[str, str]) -> list[Path]:

@@ -11,7 +11,9 @@ from importlib.resources import files
 from typing import Any
 
 from rdkit import Chem
-from rdkit.Chem.FilterCatalog import FilterCatalog, FilterCatalogEntry, FilterCatalogParams, SmartsMatcher
+from rdkit.Chem.FilterCatalog import FilterCatalog, FilterCatalogParams
+
+from molvae.chem.patterns import Patterns
 
 CATALOGUES = ("PAINS", "BRENK", "NIH")
 """Sets of structural alerts inside RDKit."""
@@ -32,14 +34,10 @@ def _catalogues() -> tuple[tuple[str, Any], ...]:
 
 
 @lru_cache(maxsize=1)
-def _moses_patterns() -> Any:
+def _moses_patterns() -> Patterns:
     text = (files("molvae.chem") / "moses_filters.csv").read_text("utf-8")
     rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
-    catalogue = FilterCatalog()
-    for row in rows:
-        name = f"{row['kind']} {row['name']}"
-        catalogue.AddEntry(FilterCatalogEntry(name, SmartsMatcher(name, Chem.MolFromSmarts(row["smarts"]))))
-    return catalogue
+    return Patterns([(f"{row['kind']} {row['name']}", row["smarts"]) for row in rows])
 
 
 def catalogue_alerts(mol: Chem.Mol) -> list[str]:
@@ -56,12 +54,24 @@ def moses_alerts(mol: Chem.Mol) -> list[str]:
     `MOSES_ATOMS`, no hit of its medicinal chemistry and PAINS patterns on the molecule with explicit hydrogens.
     Source: Polykovskiy 2020, doi 10.3389/fphar.2020.565644.
     """
+    return [f"MOSES: {reason}" for reason in (*_moses_rules(mol), *_moses_patterns().matches(Chem.AddHs(mol)))]
+
+
+def passes_moses(mol: Chem.Mol) -> bool:
+    """Say whether `moses_alerts` finds nothing, sooner where it would.
+
+    >>> [passes_moses(Chem.MolFromSmiles(smiles)) for smiles in ("CCOc1ccccc1", "CC[O-]", "C1CCCCCCC1", "C=CC#N")]
+    [True, False, False, False]
+    """
+    return not _moses_rules(mol) and not _moses_patterns().any_match(Chem.AddHs(mol))
+
+
+def _moses_rules(mol: Chem.Mol) -> list[str]:
     alerts = []
     largest = max(map(len, mol.GetRingInfo().AtomRings()), default=0)
     if largest > MOSES_LARGEST_RING:
-        alerts.append(f"MOSES: ring of {largest} atoms")
+        alerts.append(f"ring of {largest} atoms")
     if any(atom.GetFormalCharge() for atom in mol.GetAtoms()):
-        alerts.append("MOSES: charge")
+        alerts.append("charge")
     odd = sorted({atom.GetSymbol() for atom in mol.GetAtoms()} - MOSES_ATOMS)
-    alerts += [f"MOSES: atom {symbol}" for symbol in odd]
-    return alerts + [f"MOSES: {match.GetDescription()}" for match in _moses_patterns().GetMatches(Chem.AddHs(mol))]
+    return alerts + [f"atom {symbol}" for symbol in odd]

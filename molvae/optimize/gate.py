@@ -15,8 +15,8 @@ from rdkit import Chem
 from rdkit.Chem import rdqueries
 from rdkit.Chem.FilterCatalog import FilterCatalog, FilterCatalogEntry, SmartsMatcher
 
-from molvae.chem.alerts import moses_alerts
-from molvae.optimize.population import Member
+from molvae.chem.alerts import passes_moses
+from molvae.optimize.population import REMEMBERED, Member
 from molvae.optimize.space import JudgingSpace, LatentSpace
 
 GATES = ("off", "sane", "moses", "nats", "les")
@@ -82,7 +82,9 @@ def make_gate(name: str, space: LatentSpace, generator: np.random.Generator) -> 
     if name == "off":
         return lambda members: [True] * len(members)
     if name == "moses":
-        return lambda members: [is_sane(one.mol) and not moses_alerts(one.mol) for one in members]
+        # Children that are not paid for are often made again, as the same object (`read_molecule`).
+        passes = lru_cache(maxsize=REMEMBERED)(passes_moses)
+        return lambda members: [is_sane(one.mol) and passes(one.mol) for one in members]
     strangeness = _strangeness(name, space)
     if strangeness is not None:
         return _familiar_gate(strangeness, space, generator)
