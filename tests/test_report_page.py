@@ -170,6 +170,11 @@ def test_a_directory_of_results_gives_every_section(full: Page) -> None:
     assert "metrics.jsonl could not be read" in full.text
 
 
+def test_a_head_is_named_without_the_digest_of_its_model(tmp_path: Path) -> None:
+    page = Page(build_report([make_search(tmp_path / "run", "head:pIC50:sure@0123456789abcdef")], tmp_path / "r.html"))
+    assert "Oracle head:pIC50:sure, higher is better" in page.text
+
+
 def test_the_page_is_one_safe_file_of_modest_size(full: Page) -> None:
     full.assert_safe()
     assert len(full.source) < 3_000_000

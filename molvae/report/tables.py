@@ -6,6 +6,7 @@ In: paths of model, dataset and optimisation directories and of CSV tables. Out:
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,7 +100,8 @@ class SearchRun:
         if isinstance(goal, dict) and isinstance(goal.get("components"), list):
             names = ", ".join(str(part[0]) for part in goal["components"] if isinstance(part, list) and part)
             return f"goal of {names} ({goal.get('mean')})"
-        return str(self.settings.get("oracle", "score"))
+        # A head's identity ends with the digest of its model, which nobody reads.
+        return re.sub(r"@[0-9a-f]{16}$", "", str(self.settings.get("oracle", "score")))
 
     @property
     def notes(self) -> list[str]:
