@@ -26,7 +26,6 @@ COMPARED = 1000
 ODD = 0.05
 """Share of a table's own molecules that are less like their nearest neighbour than `Domain.usual`."""
 
-
 TOO_LARGE = 1.5
 """Times the heavy atoms of the table's largest molecule, from which on nothing is known."""
 
