@@ -51,8 +51,9 @@ class HeadOracle:
         UnknownNameError: when the model has no such head.
     """
 
+    problem = ""
+
     def __init__(self, loaded: LoadedModel, prediction: str) -> None:
-        self.problem = ""
         side = next((one for one in SIDES if prediction.endswith(one)), "")
         self._property, self._side = prediction.removesuffix(side), SIDES.get(side, 0.0)
         names = predictable(loaded)
@@ -70,8 +71,6 @@ class HeadOracle:
     def __call__(self, smiles: list[str]) -> list[float]:
         """Return one prediction, or bound, per molecule."""
         found = self.predict(smiles)
-        if unread := int(np.isnan(found.mean).sum()):
-            self.problem = f"the model cannot read {unread} of {len(smiles)} of a batch"
         if not self._side:
             return list(map(float, found.mean))
         trust = np.ones(len(smiles)) if found.trust is None else found.trust
