@@ -23,7 +23,7 @@ from molvae.chem.rejected import Rejected
 from molvae.chem.standardize import read
 from molvae.errors import InputError, UnknownNameError
 from molvae.nn.checkpoint import LoadedModel
-from molvae.optimize.oracles_head import HEAD, HeadOracle
+from molvae.optimize.oracles_head import AT_MOST, HEAD, SURE, HeadOracle
 from molvae.optimize.oracles_structure import ALERTS as ALERTS
 from molvae.optimize.oracles_structure import SIMILARITY as SIMILARITY
 from molvae.optimize.oracles_structure import SUBSTRUCTURE as SUBSTRUCTURE
@@ -213,6 +213,8 @@ _SHAPES = (
     (f"{SUBSTRUCTURE}SMARTS", "1 with the substructure, else 0"),
     (f"{ALERTS}PAINS,BRENK,NIH,MOSES", "1 / (1 + structural alerts in these sets)"),
     (f"{HEAD}NAME", "what the model itself predicts, e.g. head:logp"),
+    (f"{HEAD}NAME{SURE}", "what it is sure of at least, for high values wanted"),
+    (f"{HEAD}NAME{AT_MOST}", "what it is sure of at most, for low values wanted"),
     ("module:function", "a Python function from a list of SMILES to a list of floats, in its own process"),
     (f"{COMMAND}PROGRAM ARGUMENTS", "a program: SMILES on stdin, one score a line on stdout, in its own process"),
 )
